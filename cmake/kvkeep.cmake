@@ -1,0 +1,38 @@
+# One folder under src/ is one layer: a static library of its sources and one test program of its
+# *_test.cc files, both found by glob so that no list can forget a file.
+#   kvkeep_layer(NAME DEPENDS layer... LIBS library...)
+# Sources named *_scalar.cc, *_avx2.cc, *_avx512.cc get the flags of that instruction set.
+include(GoogleTest)
+
+function(kvkeep_flags target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion
+                         $<$<BOOL:${KVKEEP_WERROR}>:-Werror>)
+endfunction()
+
+function(kvkeep_test target)
+  add_executable(${target} ${ARGN})
+  kvkeep_flags(${target})
+  target_compile_definitions(${target} PRIVATE KVKEEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${target} PRIVATE GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(${target} TEST_PREFIX ${target}. PROPERTIES LABELS fast
+                       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} DISCOVERY_TIMEOUT 60)
+endfunction()
+
+function(kvkeep_layer name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${name}/*.cc)
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  add_library(kvkeep_${name} STATIC ${sources})
+  kvkeep_flags(kvkeep_${name})
+  target_include_directories(kvkeep_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src
+                             ${PROJECT_SOURCE_DIR}/include)
+  list(TRANSFORM ARG_DEPENDS PREPEND kvkeep_)
+  target_link_libraries(kvkeep_${name} PUBLIC ${ARG_DEPENDS} ${ARG_LIBS})
+  if(KVKEEP_TESTS AND tests)
+    kvkeep_test(${name}_tests ${tests})
+    target_link_libraries(${name}_tests PRIVATE kvkeep_${name})
+  endif()
+endfunction()

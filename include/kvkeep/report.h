@@ -1,0 +1,43 @@
+// Where the bytes of a cache are. Everything resident is counted: codes, scales, exact rows,
+// positions, scores, transform state, block lists, slack of blocks and runs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kvkeep {
+
+struct TierReport {
+  std::string layout_k, layout_v;  // "f16", "u2g32", ...
+  double tokens = 0;               // mean over kv_heads (and layers, in the total)
+};
+
+struct LayerReport {
+  std::vector<TierReport> tiers;
+  size_t bytes = 0;  // blocks this layer owns
+};
+
+struct CacheReport {
+  std::string plan, preset;            // canonical, as typed
+  int64_t tokens = 0;                  // fed to the cache
+  int64_t readable_tokens = 0;         // still attended, mean over (layer, kv_head)
+  int exact_window = 0, sinks = 0;     // tokens the plan pins exact at the end and the start
+  size_t bytes = 0;                    // resident = sum of breakdown
+  size_t shared_bytes = 0;             // of these, shared by all sequences of a model
+  size_t peak_bytes = 0;               // largest resident so far
+  double bits_per_value = 0;           // 8 * bytes / (2 * tokens * layers * kv_heads * head_dim)
+  double bits_per_value_marginal = 0;  // without shared_bytes
+  double paper_bits_per_value = 0;     // the accounting of the method's paper
+  double compression_factor = 0;       // 16 / bits_per_value
+  struct Part {
+    std::string name;
+    size_t bytes = 0;
+  };
+  std::vector<Part> breakdown;
+  std::vector<TierReport> tiers;
+  std::vector<LayerReport> layers;  // only on request
+};
+
+}  // namespace kvkeep

@@ -1,0 +1,70 @@
+// One sequence on one model with one compressed cache.
+//
+//   auto model = kvkeep::Model::load("model.gguf");
+//   auto plan = kvkeep::Plan::parse("mikv:keep=0.2");
+//   auto session = kvkeep::Session::create(*model, *plan, {});
+//   session->prefill(model->encode(text, true));          // exact, then compressed
+//   int32_t token = session->sample();                    // greedy
+//   session->step(token);                                 // decode on the compressed cache
+//   auto report = session->report();
+//
+// A session is used from one thread at a time and uses `threads` cores itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kvkeep/error.h"
+#include "kvkeep/model.h"
+#include "kvkeep/plan.h"
+#include "kvkeep/progress.h"
+#include "kvkeep/report.h"
+
+namespace kvkeep {
+
+struct SessionOptions {
+  int threads = 0;  // 0: all cores this process may use
+  int context = 0;  // 0: the model's; the largest number of tokens
+};
+
+class Session {
+ public:
+  // bad_input when plan and model do not fit together (a group that the head_dim cannot hold).
+  static Result<Session> create(const Model& model, const Plan& plan,
+                                const SessionOptions& options);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  // Feeds tokens in slices; attention inside this call is exact, over what the cache holds before
+  // it. Nothing is compressed. If all_logits is not null it receives [tokens][vocab].
+  // bad_input when the context would overflow (nothing is fed then) or a token is out of range.
+  Result<void> feed(std::span<const int32_t> tokens, std::vector<float>* all_logits = nullptr,
+                    const ProgressFn& progress = {});
+  // Brings every tier to its quota, as the plan says. Idempotent.
+  Result<void> compress();
+  // feed() then compress(): the prompt.
+  Result<void> prefill(std::span<const int32_t> tokens, const ProgressFn& progress = {});
+  // feed() of one token, then demotions in batches of the plan's `demote` rows: one decode step.
+  Result<void> step(int32_t token);
+
+  std::span<const float> logits() const;  // [vocab] after the last token; empty before the first
+  // Next token: the most likely one if temperature == 0, else sampled from the smallest set of
+  // tokens whose probability reaches top_p. Advances the generator seeded by `seed(...)`.
+  int32_t sample(float temperature = 0.0f, float top_p = 1.0f);
+  void seed(uint64_t seed);
+
+  int tokens() const;  // fed so far
+  int context() const;
+  int threads() const;
+  CacheReport report(bool per_layer = false) const;
+
+ private:
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvkeep

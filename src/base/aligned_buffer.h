@@ -1,0 +1,52 @@
+// A zero-initialised array of plain values on a 64-byte boundary (one cache line, one AVX-512
+// register). Grows like a vector does not: resize() may lose the contents.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+
+namespace kvkeep {
+
+template <class T>
+class AlignedBuffer {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(size_t size) { resize(size); }
+
+  // Contents are zero after a growth and kept after a shrink.
+  void resize(size_t size) {
+    if (size > capacity_) {
+      const size_t bytes = (size * sizeof(T) + 63) / 64 * 64;
+      data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
+      if (!data_) throw std::bad_alloc();
+      std::memset(data_.get(), 0, bytes);
+      capacity_ = bytes / sizeof(T);
+    }
+    size_ = size;
+  }
+
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+  size_t bytes() const { return capacity_ * sizeof(T); }
+  T& operator[](size_t i) { return data_.get()[i]; }
+  const T& operator[](size_t i) const { return data_.get()[i]; }
+  std::span<T> span() { return {data(), size_}; }
+  std::span<const T> span() const { return {data(), size_}; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+  size_t size_ = 0, capacity_ = 0;
+};
+
+}  // namespace kvkeep

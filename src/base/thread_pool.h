@@ -1,0 +1,50 @@
+// A fixed set of threads that share the items of one loop at a time.
+//
+// Items are taken from a counter, so a thread that loses its core delays only its own item. Waiting
+// threads spin for a few microseconds, then sleep: another process on the machine costs its share
+// and no more.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace kvkeep {
+
+class ThreadPool {
+ public:
+  // threads >= 1 counts the calling thread, which works too.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls work(item, worker) for every item in [0, items), each once, and returns when all are
+  // done; worker is in [0, size()). One caller at a time; work must not throw or call run.
+  void run(int64_t items, const std::function<void(int64_t item, int worker)>& work);
+
+ private:
+  void worker_loop(int worker);
+  void take_items(int worker);
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  const std::function<void(int64_t, int)>* work_ = nullptr;
+  int64_t items_ = 0;
+  std::atomic<int64_t> next_{0};
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int> busy_{0};
+  bool stop_ = false;
+};
+
+// Cores this process may use.
+int hardware_threads();
+
+}  // namespace kvkeep

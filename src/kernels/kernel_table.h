@@ -1,0 +1,61 @@
+// The kernels of one instruction set as plain function pointers; isa.h picks the table.
+//
+// Scalar kernels are the specification: every other table is compared with them on ragged sizes.
+// Kernels take raw pointers with their shapes, neither fail nor allocate nor lock, and may be
+// called from any thread. Sums are float32; the order of summation is fixed for given sizes and
+// ISA.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/layout.h"
+
+namespace kvkeep {
+
+inline constexpr int kLayouts = 0
+#define KVKEEP_LAYOUT(id, kind, bits) +1
+#include "kernels/layouts.inc"
+#undef KVKEEP_LAYOUT
+    ;
+
+// logits[h*64 + t] = sum_d q[h*q_stride + d] * k[t][d] for t < count, h < heads; logits of t >=
+// count are left as they are. part: K part of one block. q has P floats a row, zero beyond
+// head_dim.
+using ScoreBlockFn = void (*)(const PartShape& shape, const std::byte* part, int count,
+                              const float* q, int q_stride, int heads, float* logits);
+
+// out[h*out_stride + d] += sum_{t<count} weights[h*64 + t] * v[t][d] for d < head_dim.
+using AccumulateBlockFn = void (*)(const PartShape& shape, const std::byte* part, int count,
+                                   const float* weights, int heads, float* out, int out_stride);
+
+// rows [count][row_stride] f32 of slots first .. first+count-1 of a part, dequantized.
+using ReadRowsFn = void (*)(const PartShape& shape, const std::byte* part, int first, int count,
+                            float* rows, int row_stride);
+
+// y[i] = sum_j w[i*n + j] * x[j] for m rows; w in the named format.
+using GemvFn = void (*)(const void* w, const float* x, float* y, int64_t m, int64_t n);
+
+struct KernelTable {
+  const char* name;
+  ScoreBlockFn score_block[kLayouts];            // by LayoutId
+  AccumulateBlockFn accumulate_block[kLayouts];  // by LayoutId
+  ReadRowsFn read_keys[kLayouts], read_values[kLayouts];
+
+  // x[i] = exp(x[i] - max), returns the sum; n may be 0.
+  float (*exp_sum)(float* x, int n, float max);
+  float (*max)(const float* x, int n);  // -infinity for n == 0
+  float (*dot)(const float* a, const float* b, int n);
+  void (*scale)(float* x, int n, float factor);
+  // In-place orthonormal Walsh-Hadamard transform of rows[count][stride]: blocks of `size` (a power
+  // of two dividing dim), unsigned, scaled by size^-1/2; its own inverse.
+  void (*hadamard)(float* rows, int count, int stride, int dim, int size);
+
+  void (*f16_to_f32)(const uint16_t* in, float* out, int64_t n);
+  void (*f32_to_f16)(const float* in, uint16_t* out, int64_t n);  // nearest even
+
+  GemvFn gemv_f16, gemv_bf16;
+  GemvFn gemv_q8_0;  // blocks of 34 bytes: f16 scale, 32 int8; n a multiple of 32
+};
+
+}  // namespace kvkeep

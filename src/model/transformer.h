@@ -1,0 +1,53 @@
+// The forward pass of a Llama-family decoder: the host of the cache, kept small.
+//
+// Prompts run in slices through float32 GEMM; single tokens through threaded GEMV that reads 16-bit
+// or 8-bit weights. Attention is the site's business. No buffer grows with the context.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kvkeep/error.h"
+#include "kvkeep/progress.h"
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+namespace kvkeep {
+
+class Gguf;
+
+class Transformer {
+ public:
+  // Reads configuration and weights; the file may be closed afterwards only if no tensor is used in
+  // place, so the Transformer keeps what it needs alive.
+  static Result<std::shared_ptr<const Transformer>> load(const std::string& path);
+  static Result<std::shared_ptr<const Transformer>> make(std::shared_ptr<const Gguf> file);
+  ~Transformer();
+
+  const ModelConfig& config() const;
+  const Tokenizer& tokenizer() const;
+  uint64_t fingerprint() const;  // of configuration and weights
+  size_t weight_bytes() const;   // in memory
+  int64_t parameters() const;
+
+  static constexpr int kSliceTokens = 256;
+
+  // Feeds tokens[n] (n <= kSliceTokens) at first_position; logits (may be null) receives
+  // [n][vocab] if all_logits, else [vocab] of the last token. Deterministic for given inputs,
+  // whatever the number of threads.
+  struct Scratch;  // activations of one running sequence; make one per session
+  std::unique_ptr<Scratch, void (*)(Scratch*)> make_scratch() const;
+  Result<void> forward(std::span<const int32_t> tokens, int first_position, AttentionSite& site,
+                       ThreadPool& pool, Scratch& scratch, float* logits, bool all_logits) const;
+
+ private:
+  Transformer();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvkeep
