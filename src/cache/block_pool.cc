@@ -1,0 +1,120 @@
+#include "cache/block_pool.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+
+namespace kvkeep {
+namespace {
+
+constexpr size_t kSmallRun = size_t{128} << 10;
+constexpr size_t kLargeRun = size_t{2} << 20;    // one huge page
+constexpr size_t kLargePool = size_t{16} << 20;  // from here on runs are large
+constexpr size_t kPage = 4096;
+
+size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+std::byte* map_pages(size_t bytes) {
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  return static_cast<std::byte*>(data);
+}
+
+// `bytes` (a multiple of kLargeRun) on a huge-page boundary.
+std::byte* map_huge(size_t bytes) {
+  std::byte* raw = map_pages(bytes + kLargeRun);
+  const size_t skew = reinterpret_cast<uintptr_t>(raw) % kLargeRun;
+  const size_t before = skew ? kLargeRun - skew : 0;
+  if (before) ::munmap(raw, before);
+  if (kLargeRun - before) ::munmap(raw + before + bytes, kLargeRun - before);
+  ::madvise(raw + before, bytes, MADV_HUGEPAGE);  // advice: small pages work as well
+  return raw + before;
+}
+
+}  // namespace
+
+BlockPool::BlockPool(size_t block_bytes) : block_bytes_(block_bytes) {
+  KVKEEP_CHECK(block_bytes > 0 && block_bytes % 64 == 0, "block_bytes = {}", block_bytes);
+}
+
+BlockPool::~BlockPool() {
+  for (const Run& run : runs_)
+    if (run.data) ::munmap(run.data, run.bytes);
+}
+
+uint32_t BlockPool::map_run() {
+  Run run;
+  if (resident_ < kLargePool) {
+    run.bytes = round_up(round_up(kSmallRun, block_bytes_), kPage);
+    run.data = map_pages(run.bytes);
+  } else {
+    run.bytes = round_up(block_bytes_, kLargeRun);
+    run.data = map_huge(run.bytes);
+  }
+  run.capacity = static_cast<uint32_t>(run.bytes / block_bytes_);
+  for (uint32_t i = run.capacity; i-- > 0;) run.free.push_back(i);
+  run.free.shrink_to_fit();
+  resident_ += run.bytes;
+  uint32_t number = 0;
+  while (number < runs_.size() && runs_[number].data) ++number;
+  if (number == runs_.size()) runs_.emplace_back();
+  runs_[number] = std::move(run);
+  open_.insert(number);
+  return number;
+}
+
+BlockRef BlockPool::take(uint32_t number) {
+  Run& run = runs_[number];
+  const uint32_t index = run.free.back();
+  run.free.pop_back();
+  if (run.free.empty()) open_.erase(number);
+  ++in_use_;
+  return {run.data + index * block_bytes_, number};
+}
+
+void BlockPool::give(BlockRef block) {
+  Run& run = runs_[block.run];
+  const auto offset = static_cast<size_t>(block.data - run.data);
+  KVKEEP_CHECK(offset % block_bytes_ == 0 && offset < run.bytes, "offset = {}", offset);
+  run.free.push_back(static_cast<uint32_t>(offset / block_bytes_));
+  open_.insert(block.run);
+  --in_use_;
+  if (run.free.size() < run.capacity) return;
+  ::munmap(run.data, run.bytes);
+  resident_ -= run.bytes;
+  open_.erase(block.run);
+  run = Run{};
+}
+
+BlockRef BlockPool::allocate() {
+  std::lock_guard lock(mutex_);
+  const BlockRef block = take(open_.empty() ? map_run() : *open_.begin());
+  std::memset(block.data, 0, block_bytes_);
+  return block;
+}
+
+void BlockPool::free(BlockRef block) {
+  std::lock_guard lock(mutex_);
+  give(block);
+}
+
+bool BlockPool::move_down(BlockRef* block) {
+  std::lock_guard lock(mutex_);
+  if (open_.empty() || *open_.begin() >= block->run) return false;
+  const BlockRef place = take(*open_.begin());
+  std::memcpy(place.data, block->data, block_bytes_);
+  give(*block);
+  *block = place;
+  return true;
+}
+
+size_t BlockPool::table_bytes() const {
+  size_t bytes = runs_.capacity() * sizeof(Run);
+  for (const Run& run : runs_) bytes += run.free.capacity() * sizeof(uint32_t);
+  return bytes;
+}
+
+}  // namespace kvkeep

@@ -1,0 +1,61 @@
+// Memory for blocks of one size, handed out in runs so that a sequence is mostly contiguous.
+//
+//   run (>= 128 KiB; 2 MiB on huge pages once the pool is large)
+//   +-------+-------+-------+-- ... --+------+
+//   | block | block | free  |         | rest |
+//   +-------+-------+-------+-- ... --+------+
+//
+// A run goes back to the operating system when its last block is freed; compaction (Sequence) moves
+// blocks into the lowest free places first, so memory that compression frees is really freed.
+// allocate, free and move_down may be called from several threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <set>
+#include <vector>
+
+namespace kvkeep {
+
+struct BlockRef {
+  std::byte* data = nullptr;  // 64-byte aligned
+  uint32_t run = 0;
+};
+
+class BlockPool {
+ public:
+  explicit BlockPool(size_t block_bytes);  // a multiple of 64
+  ~BlockPool();
+  BlockPool(const BlockPool&) = delete;
+  BlockPool& operator=(const BlockPool&) = delete;
+
+  BlockRef allocate();  // zeroed; throws std::bad_alloc when the machine has no memory left
+  void free(BlockRef block);
+  // Moves the block to a free place in an earlier run, if there is one.
+  bool move_down(BlockRef* block);
+
+  size_t block_bytes() const { return block_bytes_; }
+  size_t resident_bytes() const { return resident_; }  // mapped memory of all runs
+  size_t table_bytes() const;                          // of the pool's own lists
+  size_t blocks_in_use() const { return in_use_; }
+
+ private:
+  struct Run {
+    std::byte* data = nullptr;  // nullptr: given back, number reusable
+    size_t bytes = 0;
+    uint32_t capacity = 0;
+    std::vector<uint32_t> free;  // block indices inside the run
+  };
+  uint32_t map_run();
+  BlockRef take(uint32_t run);
+  void give(BlockRef block);
+
+  const size_t block_bytes_;
+  std::mutex mutex_;
+  std::vector<Run> runs_;
+  std::set<uint32_t> open_;  // runs with a free block
+  size_t resident_ = 0, in_use_ = 0;
+};
+
+}  // namespace kvkeep

@@ -1,0 +1,212 @@
+// Plan text: slot=method:name=value,name=value;slot=... or preset:name=value,...
+//
+// Parsing fills a table of slots in canonical order, starting from the preset (or from `f16`'s
+// neighbours: every slot has a default), then prints it. The printed form parses to itself.
+#include "kvkeep/plan.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "base/check.h"
+#include "base/fail.h"
+#include "codec/registry.h"
+
+namespace kvkeep {
+namespace {
+
+constexpr size_t kMaxText = 1000;  // characters of a plan
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts(1);
+  for (char c : text) {
+    if (c == separator) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+struct Assignment {
+  std::string name, value;
+};
+
+Result<Assignment> parse_assignment(const std::string& text, const std::string& where) {
+  const size_t equal = text.find('=');
+  if (equal == 0 || equal == std::string::npos || equal + 1 == text.size())
+    return bad_input("plan: {}: '{}' is not of the form name=value", where, text);
+  return Assignment{text.substr(0, equal), text.substr(equal + 1)};
+}
+
+Result<void> set_param(Plan::Slot* slot, const Assignment& assignment) {
+  const auto method = find_method(slot->slot, slot->method);
+  if (!method) return tl::unexpected(method.error());
+  std::string allowed;
+  for (size_t i = 0; i < (*method)->params.size(); ++i) {
+    const ParamRow& param = (*method)->params[i];
+    allowed += std::string(allowed.empty() ? "" : ", ") + param.name;
+    if (assignment.name != param.name) continue;
+    const auto value = canonical_value(**method, param, assignment.value);
+    if (!value) return tl::unexpected(value.error());
+    slot->params[i].second = *value;
+    return {};
+  }
+  return bad_input("plan: slot '{}', {}: no parameter '{}'; allowed: {}", slot->slot, slot->method,
+                   assignment.name, allowed.empty() ? "none" : allowed);
+}
+
+// "rtn:k=u2,v=u4" with every parameter filled in.
+Result<Plan::Slot> parse_method(const std::string& slot_name, const std::string& text) {
+  const size_t colon = text.find(':');
+  const auto row = find_method(slot_name, text.substr(0, colon));
+  if (!row) return tl::unexpected(row.error());
+  Plan::Slot slot{slot_name, (*row)->name, {}};
+  for (const ParamRow& param : (*row)->params) slot.params.emplace_back(param.name, param.fallback);
+  if (colon == std::string::npos) return slot;
+  for (const std::string& part : split(text.substr(colon + 1), ',')) {
+    const auto assignment = parse_assignment(part, "slot '" + slot_name + "'");
+    if (!assignment) return tl::unexpected(assignment.error());
+    KVKEEP_TRY(set_param(&slot, *assignment));
+  }
+  return slot;
+}
+
+// Slots in canonical order; only `transform` may hold several methods, joined by '+'.
+using SlotTable = std::map<std::string, std::vector<Plan::Slot>>;
+
+Result<void> set_slot(SlotTable* table, const std::string& name, const std::string& text) {
+  const auto& names = slot_names();
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    return bad_input("plan: no slot '{}'; allowed: {}", name, fmt::join(names, ", "));
+  std::vector<Plan::Slot> slots;
+  for (const std::string& part : split(text, '+')) {
+    auto slot = parse_method(name, part);
+    if (!slot) return tl::unexpected(slot.error());
+    for (const Plan::Slot& other : slots)
+      if (other.method == slot->method || other.method == "none" || slot->method == "none")
+        return bad_input("plan: slot '{}': '{}' cannot be combined that way", name, text);
+    slots.push_back(*std::move(slot));
+  }
+  if (slots.size() > 1 && name != "transform")
+    return bad_input("plan: slot '{}' takes one method, not '{}'", name, text);
+  (*table)[name] = std::move(slots);
+  return {};
+}
+
+// preset:keep=0.3  preset:low=u4  preset:low.k=u3  preset:scorer=random  preset:transform=centre
+Result<void> override(SlotTable* table, const Assignment& assignment) {
+  const auto& [name, value] = assignment;
+  if (const size_t dot = name.find('.'); dot != std::string::npos) {
+    const auto found = table->find(name.substr(0, dot));
+    if (found == table->end() || found->second.size() != 1)
+      return bad_input("plan: no slot '{}'; allowed: {}", name.substr(0, dot),
+                       fmt::join(slot_names(), ", "));
+    return set_param(&found->second[0], {name.substr(dot + 1), value});
+  }
+  if (table->contains(name)) {
+    const bool tier = (name == "high" || name == "low") && value != "f16" && value != "drop";
+    return set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value);
+  }
+  std::string allowed = "scorer, high, low, transform";
+  for (const char* slot : {"budget", "scorer"}) {
+    for (const auto& [param, current] : table->at(slot)[0].params) {
+      if (param == name) return set_param(&table->at(slot)[0], assignment);
+      allowed += ", " + param;
+    }
+  }
+  return bad_input("plan: no parameter '{}'; allowed: {}, or slot.parameter", name, allowed);
+}
+
+Result<void> parse_slots(SlotTable* table, const std::string& text) {
+  std::vector<std::string> seen;
+  for (const std::string& part : split(text, ';')) {
+    const auto slot = parse_assignment(part, "slots");
+    if (!slot) return tl::unexpected(slot.error());
+    if (std::find(seen.begin(), seen.end(), slot->name) != seen.end())
+      return bad_input("plan: slot '{}' is given twice", slot->name);
+    seen.push_back(slot->name);
+    KVKEEP_TRY(set_slot(table, slot->name, slot->value));
+  }
+  return {};
+}
+
+Result<void> parse_preset(SlotTable* table, const std::string& text) {
+  const size_t colon = text.find(':');
+  const PresetRow* preset = find_preset(text.substr(0, colon));
+  if (!preset) {
+    std::string names;
+    for (const PresetRow& row : preset_rows())
+      names += std::string(names.empty() ? "" : " ") + row.name;
+    return bad_input("plan: no preset '{}'; allowed: {}, or slots as in '{}'",
+                     text.substr(0, colon), names, find_preset("mikv")->plan);
+  }
+  KVKEEP_TRY(parse_slots(table, preset->plan));
+  if (colon == std::string::npos) return {};
+  for (const std::string& part : split(text.substr(colon + 1), ',')) {
+    const auto assignment = parse_assignment(part, std::string("preset ") + preset->name);
+    if (!assignment) return tl::unexpected(assignment.error());
+    KVKEEP_TRY(override(table, *assignment));
+  }
+  return {};
+}
+
+std::string print(const std::vector<Plan::Slot>& slots) {
+  std::string text, previous;
+  for (const Plan::Slot& slot : slots) {
+    text += slot.slot == previous ? "+" : (text.empty() ? "" : ";") + slot.slot + "=";
+    text += slot.method;
+    for (size_t i = 0; i < slot.params.size(); ++i)
+      text += (i ? "," : ":") + slot.params[i].first + "=" + slot.params[i].second;
+    previous = slot.slot;
+  }
+  return text;
+}
+
+Result<void> check_together(const Plan& plan) {
+  const Plan::Slot& budget = plan.slot("budget");
+  if (plan.slot("low").method == "drop" && budget.number("keep") == 0 &&
+      budget.number("window") == 0)
+    return bad_input(
+        "plan: slot 'low', drop: with budget keep=0 and window=0 no token would be "
+        "left; give keep or window");
+  return {};
+}
+
+}  // namespace
+
+std::string Plan::Slot::param(const std::string& name) const {
+  for (const auto& [key, value] : params)
+    if (key == name) return value;
+  return {};
+}
+
+double Plan::Slot::number(const std::string& name) const {
+  return std::strtod(param(name).c_str(), nullptr);
+}
+
+const Plan::Slot& Plan::slot(const std::string& name) const {
+  for (const Slot& slot : slots_)
+    if (slot.slot == name) return slot;
+  KVKEEP_CHECK(false, "no slot {}", name);
+}
+
+Result<Plan> Plan::parse(const std::string& text) {
+  if (text.empty()) return bad_input("plan: empty; give a preset such as mikv, or slots");
+  if (text.size() > kMaxText)
+    return bad_input("plan: {} characters; at most {} are read", text.size(), kMaxText);
+  SlotTable table;
+  KVKEEP_TRY(parse_slots(&table, "scorer=recency;budget=uniform;high=f16;low=rtn;transform=none"));
+  const bool slots = text.find('=') < text.find(':') || text.find(';') != std::string::npos;
+  KVKEEP_TRY(slots ? parse_slots(&table, text) : parse_preset(&table, text));
+  Plan plan;
+  plan.typed_ = text;
+  for (const std::string& name : slot_names())
+    for (Slot& slot : table[name]) plan.slots_.push_back(std::move(slot));
+  plan.canonical_ = print(plan.slots_);
+  KVKEEP_TRY(check_together(plan));
+  return plan;
+}
+
+}  // namespace kvkeep

@@ -1,0 +1,135 @@
+#include "codec/registry.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/fail.h"
+#include "kernels/layout.h"
+#include "kvkeep/methods.h"
+
+namespace kvkeep {
+namespace {
+
+template <class Rows, class Name>
+std::string join(const Rows& rows, const Name& name) {
+  std::string text;
+  for (const auto& row : rows) {
+    if (std::string item = name(row); !item.empty()) text += (text.empty() ? "" : ", ") + item;
+  }
+  return text;
+}
+
+}  // namespace
+
+const std::vector<std::string>& slot_names() {
+  static const std::vector<std::string> names = {"scorer", "budget", "high", "low", "transform"};
+  return names;
+}
+
+const std::vector<MethodRow>& method_rows() {
+  static const std::vector<MethodRow> rows = {
+#define KVKEEP_SCORER(name, observes, summary, citation, ...) \
+  {"scorer", #name, summary, citation, Observes::observes, __VA_ARGS__},
+#include "codec/scorer/methods.inc"
+#undef KVKEEP_SCORER
+#define KVKEEP_BUDGET(name, summary, citation, ...) \
+  {"budget", #name, summary, citation, Observes::nothing, __VA_ARGS__},
+#include "codec/budgets.inc"
+#undef KVKEEP_BUDGET
+#define KVKEEP_TIER(slot, name, summary, citation, ...) \
+  {#slot, #name, summary, citation, Observes::nothing, __VA_ARGS__},
+#include "codec/tiers.inc"
+#undef KVKEEP_TIER
+      {"transform", "none", "rows are coded as they are", "-"},
+#define KVKEEP_TRANSFORM(name, summary, citation, ...) \
+  {"transform", #name, summary, citation, Observes::nothing, __VA_ARGS__},
+#include "codec/transform/methods.inc"
+#undef KVKEEP_TRANSFORM
+  };
+  return rows;
+}
+
+const std::vector<PresetRow>& preset_rows() {
+  static const std::vector<PresetRow> rows = {
+#define KVKEEP_PRESET(name, plan, summary) {name, plan, summary},
+#include "codec/presets.inc"
+#undef KVKEEP_PRESET
+  };
+  return rows;
+}
+
+Result<const MethodRow*> find_method(std::string_view slot, std::string_view name) {
+  const auto& rows = method_rows();
+  for (const MethodRow& row : rows)
+    if (row.slot == slot && row.name == name) return &row;
+  return bad_input("plan: slot '{}' has no method '{}'; allowed: {}", slot, name,
+                   join(rows, [&](const MethodRow& row) {
+                     return row.slot == slot ? std::string(row.name) : std::string();
+                   }));
+}
+
+const PresetRow* find_preset(std::string_view name) {
+  const auto& rows = preset_rows();
+  const auto found = std::find_if(rows.begin(), rows.end(),
+                                  [&](const PresetRow& row) { return row.name == name; });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+std::string allowed_values(const ParamRow& param) {
+  if (param.kind == ParamKind::layout)
+    return "u8, u4, u3, u2 (uniform) or s8, s4 (symmetric), then nothing (groups of half a head), "
+           "g32, g64, g128 or gt (one per token)";
+  return fmt::format("{} {} to {}", param.kind == ParamKind::integer ? "integer" : "number",
+                     param.least, param.most);
+}
+
+Result<std::string> canonical_value(const MethodRow& method, const ParamRow& param,
+                                    const std::string& value) {
+  const auto refuse = [&] {
+    return bad_input("plan: slot '{}', {}: '{}={}' is not allowed; allowed: {}", method.slot,
+                     method.name, param.name, value, allowed_values(param));
+  };
+  if (param.kind == ParamKind::layout) {
+    const auto layout = parse_layout(value);
+    if (!layout || layout->id == LayoutId::f16) return refuse();
+    return layout_name(*layout);
+  }
+  double number = 0;
+  const char* end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc() || stop != end || !(number >= param.least && number <= param.most))
+    return refuse();
+  if (param.kind == ParamKind::integer && number != std::floor(number)) return refuse();
+  return fmt::format("{}", number == 0 ? 0.0 : number);  // shortest form that reads back the same
+}
+
+const std::vector<MethodInfo>& methods() {
+  static const std::vector<MethodInfo> list = [] {
+    std::vector<MethodInfo> infos;
+    for (const MethodRow& row : method_rows()) {
+      MethodInfo info{row.slot,
+                      row.name,
+                      row.summary,
+                      row.citation,
+                      row.observes == Observes::attention ? "attention mass" : "nothing",
+                      {}};
+      for (const ParamRow& param : row.params)
+        info.params.push_back({param.name, param.fallback, allowed_values(param), param.summary});
+      infos.push_back(std::move(info));
+    }
+    return infos;
+  }();
+  return list;
+}
+
+const std::vector<PresetInfo>& presets() {
+  static const std::vector<PresetInfo> list = [] {
+    std::vector<PresetInfo> infos;
+    for (const PresetRow& row : preset_rows()) infos.push_back({row.name, row.plan, row.summary});
+    return infos;
+  }();
+  return list;
+}
+
+}  // namespace kvkeep

@@ -1,0 +1,66 @@
+// Changes of basis applied to rows before they are quantized, and to the query and the output when
+// they are read, so that attention sees the original rows again.
+//
+//   write:  row' = forward(row)                      read a row:  inverse(row')
+//   attend: q . k = query(q) . k' + bias(q, position)    out = inverse_value(sum of p * v')
+//
+// Both ways must agree up to float32 rounding. A plan chains transforms: forward in order, inverse
+// in reverse. A method is one .cc file and one row in methods.inc. Const members may be called from
+// several threads; fit() is called once per (layer, kv_head), before its first row is coded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "codec/registry.h"
+#include "kernels/rope.h"
+#include "kvkeep/plan.h"
+
+namespace kvkeep {
+
+struct TransformContext {
+  int layers = 0, kv_heads = 0, head_dim = 0;
+  int context = 0;  // positions are in [0, context)
+  RopeConfig rope;
+};
+
+// Rows of one (layer, kv_head): keys after RoPE.
+struct HeadIndex {
+  int layer = 0, kv_head = 0;
+};
+
+class Transform {
+ public:
+  virtual ~Transform() = default;
+
+  // keys [n][head_dim] with their positions: the exact rows present when compression begins.
+  virtual void fit(HeadIndex, std::span<const float>, std::span<const int32_t>) {}
+  virtual bool needs_fit() const { return false; }
+
+  virtual void forward_key(HeadIndex head, float* key, int position) const = 0;
+  virtual void inverse_key(HeadIndex head, float* key, int position) const = 0;
+  virtual void forward_value(float*) const {}
+  // Undoes forward_value on `rows` values or outputs, [rows][stride]; it is linear.
+  virtual void inverse_value(float*, int, int) const {}
+
+  // In place, q [rows][stride].
+  virtual void query(float*, int, int) const {}
+  // logits[t] += bias(q, positions[t]); q is one row as it was before query().
+  virtual void bias(HeadIndex, const float*, std::span<const int32_t>, float*) const {}
+  virtual bool has_bias() const { return false; }
+
+  virtual size_t state_bytes() const { return 0; }   // of this sequence
+  virtual size_t shared_bytes() const { return 0; }  // the same for all sequences of a model
+};
+
+#define KVKEEP_TRANSFORM(name, ...) \
+  std::unique_ptr<Transform> make_transform_##name(const Plan::Slot&, const TransformContext&);
+#include "codec/transform/methods.inc"
+#undef KVKEEP_TRANSFORM
+
+// The transform a slot names; nullptr for "none".
+std::unique_ptr<Transform> make_transform(const Plan::Slot& slot, const TransformContext& context);
+
+}  // namespace kvkeep
