@@ -17,10 +17,10 @@ namespace {
 
 TEST(Half, EveryFiniteValueSurvivesTheRoundTrip) {
   for (uint32_t h = 0; h < 0x10000; ++h) {
-    const float x = f16_to_f32(static_cast<f16>(h));
+    const float x = f16_to_f32(static_cast<F16>(h));
     if (std::isnan(x)) continue;
     EXPECT_EQ(f32_to_f16(x), h);
-    const float b = bf16_to_f32(static_cast<bf16>(h));
+    const float b = bf16_to_f32(static_cast<BF16>(h));
     if (!std::isnan(b)) EXPECT_EQ(f32_to_bf16(b), h);
   }
 }

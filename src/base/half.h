@@ -7,10 +7,10 @@
 
 namespace kvkeep {
 
-using f16 = uint16_t;
-using bf16 = uint16_t;
+using F16 = uint16_t;
+using BF16 = uint16_t;
 
-inline float f16_to_f32(f16 h) {
+inline float f16_to_f32(F16 h) {
   const uint32_t sign = (h & 0x8000u) << 16;
   const uint32_t exponent = (h >> 10) & 0x1fu;
   const uint32_t mantissa = h & 0x3ffu;
@@ -22,26 +22,26 @@ inline float f16_to_f32(f16 h) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
-inline f16 f32_to_f16(float x) {
+inline F16 f32_to_f16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<f16>(sign | 0x7e00u);   // NaN
-  if (magnitude >= 0x477ff000u) return static_cast<f16>(sign | 0x7c00u);  // rounds past 65504
+  if (magnitude > 0x7f800000u) return static_cast<F16>(sign | 0x7e00u);   // NaN
+  if (magnitude >= 0x477ff000u) return static_cast<F16>(sign | 0x7c00u);  // rounds past 65504
   if (magnitude < 0x38800000u) {  // result is subnormal or zero: let the adder round
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return static_cast<f16>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+    return static_cast<F16>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
   }
   const uint32_t odd = (magnitude >> 13) & 1u;
-  return static_cast<f16>(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
+  return static_cast<F16>(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
-inline float bf16_to_f32(bf16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
+inline float bf16_to_f32(BF16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
 
-inline bf16 f32_to_bf16(float x) {
+inline BF16 f32_to_bf16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<bf16>((bits >> 16) | 0x40u);  // NaN
-  return static_cast<bf16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<BF16>((bits >> 16) | 0x40u);  // NaN
+  return static_cast<BF16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 }  // namespace kvkeep
