@@ -2,6 +2,7 @@
 // register). Grows like a vector does not: resize() may lose the contents.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -23,7 +24,8 @@ class AlignedBuffer {
   // Contents are zero after a growth and kept after a shrink.
   void resize(size_t size) {
     if (size > capacity_) {
-      const size_t bytes = (size * sizeof(T) + 63) / 64 * 64;
+      const size_t wanted = std::max(size, capacity_ + capacity_ / 2);  // growing ones grow rarely
+      const size_t bytes = (wanted * sizeof(T) + 63) / 64 * 64;
       data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
       if (!data_) throw std::bad_alloc();
       std::memset(data_.get(), 0, bytes);

@@ -21,7 +21,9 @@ TEST(Half, EveryFiniteValueSurvivesTheRoundTrip) {
     if (std::isnan(x)) continue;
     EXPECT_EQ(f32_to_f16(x), h);
     const float b = bf16_to_f32(static_cast<BF16>(h));
-    if (!std::isnan(b)) EXPECT_EQ(f32_to_bf16(b), h);
+    if (!std::isnan(b)) {
+      EXPECT_EQ(f32_to_bf16(b), h);
+    }
   }
 }
 

@@ -1,0 +1,34 @@
+// A softmax over part of the tokens, in a form that merges with the other parts exactly:
+// (max of the logits, sum of exp(logit - max), sum of exp(logit - max) * v). Tiers, windows and
+// ranges of tokens are attended on their own and merged in a fixed order (as in FlashAttention's
+// split over keys, Dao et al. 2023).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace kvkeep {
+
+struct AttentionState {
+  float max = -std::numeric_limits<float>::infinity();
+  float sum = 0.0f;
+  float* out = nullptr;  // [dim], not owned
+};
+
+// The factor that rescales values taken with maximum `from` to maximum `to`; from <= to.
+inline float rescale(float from, float to) {
+  return from == to ? 1.0f : std::exp(from - to);  // exp(-inf) = 0: an empty state
+}
+
+// into += part; a state without tokens changes nothing.
+inline void merge(AttentionState* into, const AttentionState& part, int dim) {
+  if (part.sum == 0.0f) return;
+  const float top = std::max(into->max, part.max);
+  const float a = rescale(into->max, top), b = rescale(part.max, top);
+  for (int c = 0; c < dim; ++c) into->out[c] = a * into->out[c] + b * part.out[c];
+  into->sum = a * into->sum + b * part.sum;
+  into->max = top;
+}
+
+}  // namespace kvkeep

@@ -1,0 +1,164 @@
+#include "attention/decode_attention.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/isa.h"
+
+namespace kvkeep {
+namespace {
+
+constexpr int kRangeBlocks = 32;  // 2,048 slots
+constexpr int kMaxKernelHeads = 16;
+
+}  // namespace
+
+DecodeAttention::DecodeAttention(const Pipeline* pipeline, const HeadCounts& heads)
+    : pipeline_(pipeline), heads_(heads), stride_((heads.head_dim + 15) / 16 * 16) {
+  const size_t rows = static_cast<size_t>(heads.kv_heads * heads.gqa_ratio);
+  exact_q_.resize(rows * static_cast<size_t>(stride_));
+  coded_q_.resize(rows * static_cast<size_t>(stride_));
+  totals_.resize(rows);
+}
+
+size_t DecodeAttention::scratch_bytes() const {
+  return exact_q_.bytes() + coded_q_.bytes() + outs_.bytes() + logits_.bytes() +
+         block_logits_.bytes() + states_.capacity() * sizeof(AttentionState);
+}
+
+void DecodeAttention::prepare_queries(const float* q) {
+  const int rows = heads_.kv_heads * heads_.gqa_ratio;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < heads_.head_dim; ++c)
+      exact_q_[static_cast<size_t>(r * stride_ + c)] = scale * q[r * heads_.head_dim + c];
+  std::memcpy(coded_q_.data(), exact_q_.data(), exact_q_.size() * sizeof(float));
+  for (const auto& transform : pipeline_->transforms())
+    transform->query(coded_q_.data(), rows, stride_);
+}
+
+void DecodeAttention::plan_items(const Sequence& cache, int layer) {
+  items_.clear();
+  const auto group = static_cast<size_t>(heads_.gqa_ratio);
+  size_t logits = 0;
+  for (int h = 0; h < heads_.kv_heads; ++h) {
+    for (int level = 0; level < cache.levels(); ++level) {
+      const int blocks = cache.tier(layer, h, level).blocks();
+      const bool scored = pipeline_->levels()[static_cast<size_t>(level)].scored;
+      for (int b = 0; b < blocks; b += kRangeBlocks) {
+        const int end = std::min(b + kRangeBlocks, blocks);
+        items_.push_back({h, level, b, end, items_.size() * group, logits});
+        if (scored) logits += static_cast<size_t>(end - b) * group * kBlockTokens;
+      }
+    }
+  }
+  logits_.resize(logits);
+  const size_t states = items_.size() * group;
+  outs_.resize(states * static_cast<size_t>(stride_));
+  std::memset(outs_.data(), 0, outs_.size() * sizeof(float));
+  states_.assign(states, {});
+  for (size_t i = 0; i < states; ++i)
+    states_[i].out = outs_.data() + i * static_cast<size_t>(stride_);
+}
+
+void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item& item,
+                                   float* block_logits) {
+  const Level& level = pipeline_->levels()[static_cast<size_t>(item.level)];
+  const Tier& tier = cache.tier(layer, item.kv_head, item.level);
+  const KernelTable& table = kernels();
+  const int group = heads_.gqa_ratio, first_row = item.kv_head * group;
+  const float* q = (level.coded ? coded_q_ : exact_q_).data() + first_row * stride_;
+  const float* plain_q = exact_q_.data() + first_row * stride_;
+  AttentionState* states = states_.data() + item.state;
+  for (int b = item.first_block; b < item.last_block; ++b) {
+    const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
+    float* logits = block_logits;
+    for (int h = 0; h < group; h += kMaxKernelHeads)
+      table.score_block[static_cast<size_t>(level.k.id)](
+          level.k, tier.k_part(b), count, q + h * stride_, stride_,
+          std::min(kMaxKernelHeads, group - h), logits + h * kBlockTokens);
+    for (const auto& transform : pipeline_->transforms()) {
+      if (!level.coded || !transform->has_bias()) continue;
+      for (int h = 0; h < group; ++h)
+        transform->bias({layer, item.kv_head}, plain_q + h * stride_,
+                        {tier.positions(b), static_cast<size_t>(count)}, logits + h * kBlockTokens);
+    }
+    if (level.scored)
+      std::memcpy(logits_.data() + item.logits +
+                      static_cast<size_t>((b - item.first_block) * group * kBlockTokens),
+                  logits, static_cast<size_t>(group * kBlockTokens) * sizeof(float));
+    for (int h = 0; h < group; ++h) {
+      AttentionState& state = states[h];
+      float* row = logits + h * kBlockTokens;
+      const float top = std::max(state.max, table.max(row, count));
+      if (top > state.max && state.sum > 0.0f) {
+        const float factor = rescale(state.max, top);
+        table.scale(state.out, stride_, factor);
+        state.sum *= factor;
+      }
+      state.max = top;
+      state.sum += table.exp_sum(row, count, top);
+    }
+    for (int h = 0; h < group; h += kMaxKernelHeads)
+      table.accumulate_block[static_cast<size_t>(level.v.id)](
+          level.v, tier.v_part(b), count, logits + h * kBlockTokens,
+          std::min(kMaxKernelHeads, group - h), states[h].out, stride_);
+  }
+  if (!level.coded) return;
+  const auto& chain = pipeline_->transforms();
+  for (auto it = chain.rbegin(); it != chain.rend(); ++it)
+    (*it)->inverse_value(states[0].out, group, stride_);
+}
+
+// The mass of an item's slots: exp(logit - max) / sum of the whole softmax, summed over the group.
+void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
+                            const AttentionState* total) {
+  Tier& tier = cache->tier(layer, item.kv_head, item.level);
+  const KernelTable& table = kernels();
+  for (int b = item.first_block; b < item.last_block; ++b) {
+    const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
+    float mass[kBlockTokens] = {};
+    for (int h = 0; h < heads_.gqa_ratio; ++h) {
+      float* row = logits_.data() + item.logits +
+                   ((b - item.first_block) * heads_.gqa_ratio + h) * kBlockTokens;
+      table.exp_sum(row, count, total[h].max);
+      for (int t = 0; t < count; ++t) mass[t] += row[t] / total[h].sum;
+    }
+    pipeline_->update_scores(&tier, {layer, item.kv_head}, b, count,
+                             {mass, static_cast<size_t>(count)});
+  }
+}
+
+void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float* out) {
+  const int group = heads_.gqa_ratio, d = heads_.head_dim;
+  AttentionState* totals = totals_.data() + kv_head * group;
+  for (int h = 0; h < group; ++h) {
+    float* row = out + (kv_head * group + h) * d;
+    std::fill_n(row, d, 0.0f);
+    totals[h] = {};
+    totals[h].out = row;
+    for (const Item& item : items_)
+      if (item.kv_head == kv_head)
+        merge(&totals[h], states_[item.state + static_cast<size_t>(h)], d);
+    for (int c = 0; c < d; ++c) row[c] /= totals[h].sum;
+  }
+  for (const Item& item : items_)
+    if (item.kv_head == kv_head && pipeline_->levels()[static_cast<size_t>(item.level)].scored)
+      score(cache, layer, item, totals);
+}
+
+void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* out,
+                             ThreadPool* pool) {
+  prepare_queries(q);
+  plan_items(*cache, layer);
+  const size_t per_worker = static_cast<size_t>(heads_.gqa_ratio * kBlockTokens);
+  block_logits_.resize(static_cast<size_t>(pool->size()) * per_worker);
+  pool->run(static_cast<int64_t>(items_.size()), [&](int64_t i, int worker) {
+    attend_range(*cache, layer, items_[static_cast<size_t>(i)],
+                 block_logits_.data() + static_cast<size_t>(worker) * per_worker);
+  });
+  pool->run(heads_.kv_heads,
+            [&](int64_t h, int) { finish_head(cache, layer, static_cast<int>(h), out); });
+}
+
+}  // namespace kvkeep

@@ -1,0 +1,55 @@
+// Attention of one new token over all tiers of a layer, straight from the packed bytes.
+//
+// Work items are ranges of 2,048 slots of one (kv_head, tier), whatever the number of threads, so
+// results do not depend on it; every item unpacks its blocks once for all q_heads of the group.
+// Partial states are merged per q_head, then the attention mass of ranked slots goes to the scorer.
+#pragma once
+
+#include <vector>
+
+#include "attention/attention_state.h"
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "codec/pipeline.h"
+
+namespace kvkeep {
+
+struct HeadCounts {
+  int kv_heads = 0, gqa_ratio = 0, head_dim = 0;
+};
+
+class DecodeAttention {
+ public:
+  DecodeAttention(const Pipeline* pipeline, const HeadCounts& heads);
+
+  // q, out [kv_heads * gqa_ratio][head_dim]; the new token's row is already in the cache.
+  void attend(Sequence* cache, int layer, const float* q, float* out, ThreadPool* pool);
+
+  size_t scratch_bytes() const;
+
+ private:
+  struct Item {
+    int kv_head, level, first_block, last_block;
+    size_t state;   // index of its first AttentionState, gqa_ratio of them
+    size_t logits;  // offset of its first block's [gqa_ratio][64] logits, if the level is scored
+  };
+  void plan_items(const Sequence& cache, int layer);
+  void prepare_queries(const float* q);
+  void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
+  void finish_head(Sequence* cache, int layer, int kv_head, float* out);
+  void score(Sequence* cache, int layer, const Item& item, const AttentionState* total);
+
+  const Pipeline* pipeline_;
+  HeadCounts heads_;
+  int stride_;                         // floats of a padded query or output row
+  AlignedBuffer<float> exact_q_;       // [q_heads][stride], scaled by head_dim^-1/2
+  AlignedBuffer<float> coded_q_;       // the same in the transformed basis
+  AlignedBuffer<float> outs_;          // [states][stride]
+  AlignedBuffer<float> logits_;        // of scored levels
+  AlignedBuffer<float> block_logits_;  // [workers][gqa_ratio][64]
+  std::vector<AttentionState> states_;
+  std::vector<Item> items_;
+  std::vector<AttentionState> totals_;  // [q_heads]
+};
+
+}  // namespace kvkeep

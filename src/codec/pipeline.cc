@@ -1,0 +1,278 @@
+#include "codec/pipeline.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+#include "base/fail.h"
+#include "base/half.h"
+#include "codec/rtn.h"
+#include "kernels/isa.h"
+
+namespace kvkeep {
+namespace {
+
+Result<PartShape> shape_of(const Plan::Slot& slot, const char* side, int head_dim) {
+  const auto layout = parse_layout(slot.param(side));
+  if (!layout) return tl::unexpected(layout.error());
+  if (layout->group > head_dim)
+    return bad_input("plan: slot '{}': {}={} has groups of {}, but head_dim is {}", slot.slot, side,
+                     layout_name(*layout), layout->group, head_dim);
+  return part_shape(*layout, head_dim);
+}
+
+// Bits of codes and side information per value, without padding.
+double nominal_bits(const PartShape& shape) {
+  if (layout_kind(shape.id) == LayoutKind::exact) return 16.0;
+  const double side = layout_kind(shape.id) == LayoutKind::uniform ? 32.0 : 16.0;
+  return layout_bits(shape.id) + side * shape.groups / shape.head_dim;
+}
+
+double nominal_bits(const Level& level) {
+  return (nominal_bits(level.k) + nominal_bits(level.v)) / 2;
+}
+
+void move_slot(const PartShape& shape, Side side, std::byte* to, int to_slot, const std::byte* from,
+               int from_slot) {
+  if (layout_kind(shape.id) == LayoutKind::exact) {
+    uint16_t row[kMaxHeadDim];
+    get_row_f16(shape, side, from, from_slot, row);
+    put_row_f16(shape, side, to, to_slot, row);
+  } else {
+    RowCodes row;
+    get_row(shape, side, from, from_slot, &row);
+    put_row(shape, side, to, to_slot, row);
+  }
+}
+
+// A row as its tier holds it, dequantized but still in the tier's basis.
+void read_stored(const Level& level, const Tier& tier, int slot, float* k, float* v) {
+  const auto& table = kernels();
+  const int block = slot / kBlockTokens, lane = slot % kBlockTokens;
+  table.read_keys[static_cast<size_t>(level.k.id)](level.k, tier.k_part(block), lane, 1, k,
+                                                   level.k.head_dim);
+  table.read_values[static_cast<size_t>(level.v.id)](level.v, tier.v_part(block), lane, 1, v,
+                                                     level.v.head_dim);
+}
+
+bool to_f16(const float* row, int n, uint16_t* out) {
+  bool finite = true;
+  for (int c = 0; c < n; ++c) {
+    out[c] = f32_to_f16(row[c]);
+    finite &= (out[c] & 0x7c00u) != 0x7c00u;
+  }
+  return finite;
+}
+
+}  // namespace
+
+Pipeline::Pipeline(const Plan& plan, const TransformContext& context)
+    : context_(context),
+      budget_(plan),
+      scorer_(make_scorer(plan.slot("scorer"))),
+      fitted_(static_cast<size_t>(context.layers * context.kv_heads)),
+      evicts_(plan.slot("low").method == "drop") {}
+
+Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& context) {
+  Pipeline made(plan, context);
+  const auto scorer = find_method("scorer", plan.slot("scorer").method);
+  if (!scorer) return tl::unexpected(scorer.error());
+  made.observes_attention_ = (*scorer)->observes == Observes::attention;
+  for (const Plan::Slot& slot : plan.slots()) {
+    if (slot.slot != "transform") continue;
+    auto transform = make_transform(slot, context);
+    if (!transform) continue;
+    if (transform->has_bias() && !made.transforms_.empty())
+      return bad_input("plan: slot 'transform': {} must come first", slot.method);
+    made.transforms_.push_back(std::move(transform));
+  }
+  const PartShape exact = part_shape({LayoutId::f16, 0}, context.head_dim);
+  made.levels_.push_back({exact, exact, false, false});
+  for (const char* name : {"high", "low"}) {
+    const Plan::Slot& slot = plan.slot(name);
+    if (slot.method != "rtn") continue;
+    const auto k = shape_of(slot, "k", context.head_dim);
+    if (!k) return tl::unexpected(k.error());
+    const auto v = shape_of(slot, "v", context.head_dim);
+    if (!v) return tl::unexpected(v.error());
+    made.levels_.push_back({*k, *v, true, false});
+  }
+  const size_t ranked = made.levels_.size() - (made.evicts_ ? 0 : 1);
+  for (size_t i = 0; i < ranked; ++i) made.levels_[i].scored = made.observes_attention_;
+  return made;
+}
+
+std::vector<TierShape> Pipeline::tier_shapes() const {
+  std::vector<TierShape> shapes;
+  for (const Level& level : levels_)
+    shapes.push_back({level.k.bytes(), level.v.bytes(), level.scored});
+  return shapes;
+}
+
+double Pipeline::paper_bits_per_value() const {
+  const double low = evicts_ ? 0.0 : nominal_bits(levels_.back());
+  const bool coded_high = levels_.size() == (evicts_ ? 2u : 3u);
+  const double high = coded_high ? nominal_bits(levels_[1]) : 16.0;
+  return budget_.keep() * high + (1.0 - budget_.keep()) * low;
+}
+
+Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, const float* k,
+                              const float* v) const {
+  uint16_t key[kMaxHeadDim], value[kMaxHeadDim];
+  const int d = context_.head_dim;
+  const bool key_ok = to_f16(k, d, key), value_ok = to_f16(v, d, value);
+  if (!key_ok || !value_ok)
+    return failed("layer {}, kv_head {}, position {}: the {} is not finite in f16", head.layer,
+                  head.kv_head, position, key_ok ? "value" : "key");
+  Tier& tier = cache->tier(head.layer, head.kv_head, 0);
+  const int slot = tier.append(position, 0.0f);
+  put_row_f16(levels_[0].k, Side::key, tier.k_part(slot / 64), slot % 64, key);
+  put_row_f16(levels_[0].v, Side::value, tier.v_part(slot / 64), slot % 64, value);
+  return {};
+}
+
+void Pipeline::update_scores(Tier* tier, HeadIndex head, int block, int count,
+                             std::span<const float> mass) const {
+  const auto n = static_cast<size_t>(count);
+  scorer_->update(
+      {head.layer, head.kv_head, {tier->positions(block), n}, mass, {tier->scores(block), n}});
+}
+
+// Slots of the `count` rows that go down: unpinned before pinned, then lowest score, then oldest.
+std::vector<int> Pipeline::choose(const Tier& tier, HeadIndex head, const Quota& quota,
+                                  int count) const {
+  const auto n = static_cast<size_t>(tier.size());
+  std::vector<int32_t> positions(n);
+  std::vector<float> scores(n);
+  for (size_t i = 0; i < n; ++i) {
+    positions[i] = tier.position(static_cast<int>(i));
+    if (tier.shape().scored) scores[i] = tier.score(static_cast<int>(i));
+  }
+  if (!tier.shape().scored) scorer_->update({head.layer, head.kv_head, positions, {}, scores});
+  for (float& score : scores)
+    if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
+  const auto pinned = [&](size_t i) {
+    return positions[i] < quota.sinks || positions[i] >= quota.first_recent;
+  };
+  std::vector<int> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  const auto worse = [&](int a, int b) {
+    const auto i = static_cast<size_t>(a), j = static_cast<size_t>(b);
+    if (pinned(i) != pinned(j)) return pinned(j);
+    if (scores[i] != scores[j]) return scores[i] < scores[j];
+    return positions[i] < positions[j];
+  };
+  std::nth_element(order.begin(), order.begin() + (count - 1), order.end(), worse);
+  order.resize(static_cast<size_t>(count));
+  std::sort(order.begin(), order.end(), [&](int a, int b) {
+    return positions[static_cast<size_t>(a)] < positions[static_cast<size_t>(b)];
+  });
+  return order;
+}
+
+void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level, int slot) const {
+  const Tier& from = cache->tier(head.layer, head.kv_head, level);
+  Tier& to = cache->tier(head.layer, head.kv_head, level + 1);
+  const Level& source = levels_[static_cast<size_t>(level)];
+  const Level& target = levels_[static_cast<size_t>(level) + 1];
+  float k[kMaxHeadDim], v[kMaxHeadDim];
+  read_stored(source, from, slot, k, v);
+  const int position = from.position(slot);
+  if (!source.coded) {
+    for (const auto& transform : transforms_) {
+      transform->forward_key(head, k, position);
+      transform->forward_value(v);
+    }
+  }
+  const int place = to.append(position, source.scored ? from.score(slot) : 0.0f);
+  RowCodes codes;
+  rtn_quantize(target.k, k, &codes);
+  put_row(target.k, Side::key, to.k_part(place / 64), place % 64, codes);
+  rtn_quantize(target.v, v, &codes);
+  put_row(target.v, Side::value, to.v_part(place / 64), place % 64, codes);
+}
+
+// Fills the slot with the tier's last row, bit for bit, and drops the last slot.
+void Pipeline::remove(Tier* tier, const Level& level, int slot) const {
+  const int last = tier->size() - 1;
+  if (slot != last) {
+    move_slot(level.k, Side::key, tier->k_part(slot / 64), slot % 64, tier->k_part(last / 64),
+              last % 64);
+    move_slot(level.v, Side::value, tier->v_part(slot / 64), slot % 64, tier->v_part(last / 64),
+              last % 64);
+    tier->positions(slot / 64)[slot % 64] = tier->position(last);
+    if (level.scored) tier->scores(slot / 64)[slot % 64] = tier->score(last);
+  }
+  tier->pop();
+}
+
+void Pipeline::fit(const Sequence& cache, HeadIndex head) {
+  auto& fitted = fitted_[static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head)];
+  if (fitted) return;
+  fitted = 1;
+  for (const auto& transform : transforms_) {
+    if (!transform->needs_fit()) continue;
+    const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
+    const auto n = static_cast<size_t>(tier.size()), d = static_cast<size_t>(context_.head_dim);
+    std::vector<float> keys(n * d), value(d);
+    std::vector<int32_t> positions(n);
+    for (size_t i = 0; i < n; ++i) {
+      const int slot = static_cast<int>(i);
+      read_stored(levels_[0], tier, slot, keys.data() + i * d, value.data());
+      positions[i] = tier.position(slot);
+    }
+    transform->fit(head, keys, positions);
+  }
+}
+
+bool Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {
+  const Quota quota = budget_.allocate(tokens);
+  Tier& tier = cache->tier(head.layer, head.kv_head, level);
+  const bool last = level + 1 == static_cast<int>(levels_.size());
+  if (last && !evicts_) return false;
+  int due;
+  if (level == 0 && !(last && evicts_)) {
+    due = tier.size() - quota.exact;
+  } else {
+    due = tier.size() - quota.high;
+    if (level == 1) due += cache->tier(head.layer, head.kv_head, 0).size();
+    due = std::min(due, tier.size());
+  }
+  if (due <= 0 || (!flush && due < budget_.demote_rows())) return false;
+  if (!last) fit(*cache, head);
+  std::vector<int> slots = choose(tier, head, quota, due);
+  if (!last)
+    for (int slot : slots) copy_down(cache, head, level, slot);
+  std::sort(slots.begin(), slots.end(), std::greater<>());
+  for (int slot : slots) remove(&tier, levels_[static_cast<size_t>(level)], slot);
+  return true;
+}
+
+void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count,
+                         float* k, float* v) const {
+  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
+  const Level& stored = levels_[static_cast<size_t>(level)];
+  const auto& table = kernels();
+  const int d = context_.head_dim;
+  for (int slot = first; slot < first + count;) {
+    const int block = slot / kBlockTokens, lane = slot % kBlockTokens;
+    const int n = std::min(kBlockTokens - lane, first + count - slot);
+    const auto offset = static_cast<ptrdiff_t>(slot - first) * d;
+    table.read_keys[static_cast<size_t>(stored.k.id)](stored.k, tier.k_part(block), lane, n,
+                                                      k + offset, d);
+    table.read_values[static_cast<size_t>(stored.v.id)](stored.v, tier.v_part(block), lane, n,
+                                                        v + offset, d);
+    slot += n;
+  }
+  if (!stored.coded) return;
+  for (auto it = transforms_.rbegin(); it != transforms_.rend(); ++it) {
+    for (int i = 0; i < count; ++i)
+      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d, tier.position(first + i));
+    (*it)->inverse_value(v, count, d);
+  }
+}
+
+}  // namespace kvkeep

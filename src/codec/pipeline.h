@@ -1,0 +1,80 @@
+// A plan met with a model: the ladder of precisions a row can stand on, and the way down.
+//
+//   level 0   f16, exact            every new row enters here
+//   level 1   high tier             only where the plan codes important rows (mikv-int8)
+//   last      low tier              absent where the plan evicts (drop)
+//
+//   demote = read row -> transform -> quantize -> pack into the next level's tail slot
+//
+// The only place that knows all stages. Append and demote change one (layer, kv_head) and may run
+// for different ones in parallel; reading is const.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/sequence.h"
+#include "codec/budget.h"
+#include "codec/scorer/scorer.h"
+#include "codec/transform/transform.h"
+#include "kernels/layout.h"
+#include "kvkeep/plan.h"
+
+namespace kvkeep {
+
+struct Level {
+  PartShape k, v;
+  bool coded = false;   // quantized, in the transformed basis; else exact f16
+  bool scored = false;  // stores a score per slot
+};
+
+class Pipeline {
+ public:
+  // bad_input when a layout's group does not fit head_dim, or transforms are chained wrongly.
+  static Result<Pipeline> make(const Plan& plan, const TransformContext& context);
+
+  const std::vector<Level>& levels() const { return levels_; }
+  std::vector<TierShape> tier_shapes() const;
+  const Budget& budget() const { return budget_; }
+  bool evicts() const { return evicts_; }
+  bool observes_attention() const { return observes_attention_; }
+  const std::vector<std::unique_ptr<Transform>>& transforms() const { return transforms_; }
+
+  // Appends the exact row k, v [head_dim] at level 0. An error if a value is not finite in f16.
+  Result<void> append(Sequence* cache, HeadIndex head, int position, const float* k,
+                      const float* v) const;
+
+  // Brings `level` of one head to its quota after `tokens` tokens were seen: all rows that are due
+  // if flush, else only once demote_rows() of them are. True if rows moved.
+  bool demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush);
+
+  // Rows first .. first+count-1 of a tier in the original basis: k, v [count][head_dim].
+  void read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count, float* k,
+                 float* v) const;
+
+  // Adds what one read showed to the scores of one block's first slots; mass may be empty.
+  void update_scores(Tier* tier, HeadIndex head, int block, int count,
+                     std::span<const float> mass) const;
+
+  // Bits a value costs in the accounting of the method's paper: codes, scales and minima of the
+  // planned shares; no positions, scores, windows or slack.
+  double paper_bits_per_value() const;
+
+ private:
+  Pipeline(const Plan& plan, const TransformContext& context);
+  std::vector<int> choose(const Tier& tier, HeadIndex head, const Quota& quota, int count) const;
+  void copy_down(Sequence* cache, HeadIndex head, int level, int slot) const;
+  void remove(Tier* tier, const Level& level, int slot) const;
+  void fit(const Sequence& cache, HeadIndex head);
+
+  TransformContext context_;
+  Budget budget_;
+  std::unique_ptr<Scorer> scorer_;
+  std::vector<std::unique_ptr<Transform>> transforms_;
+  std::vector<Level> levels_;
+  std::vector<uint8_t> fitted_;  // [layers][kv_heads]
+  bool evicts_ = false, observes_attention_ = false;
+};
+
+}  // namespace kvkeep

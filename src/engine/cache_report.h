@@ -1,0 +1,15 @@
+// Turns a cache into the figures users see. What a category holds:
+//   exact      f16 rows            codes, scales   of quantized rows (scales with minima)
+//   positions, scores              4 bytes per slot each
+//   transform  per-sequence state  shared          tables all sequences of a model share
+//   slack      unused slots, free blocks, ends of runs        tables   block and run lists
+#pragma once
+
+#include "engine/compressed_attention.h"
+#include "kvkeep/report.h"
+
+namespace kvkeep {
+
+CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool per_layer);
+
+}  // namespace kvkeep

@@ -1,0 +1,52 @@
+// The product: an AttentionSite whose keys and values live in compressed tiers.
+//
+// attend() appends the new rows exactly, attends over all tiers, and lets the scorer see the read;
+// demote() then moves rows that the plan no longer wants exact. A row is thus always read at the
+// precision it had before the step that demotes it.
+#pragma once
+
+#include <memory>
+
+#include "attention/decode_attention.h"
+#include "attention/prefill_attention.h"
+#include "base/thread_pool.h"
+#include "codec/pipeline.h"
+#include "model/attention_site.h"
+
+namespace kvkeep {
+
+class CompressedAttention : public AttentionSite {
+ public:
+  static Result<std::unique_ptr<CompressedAttention>> make(const Plan& plan,
+                                                           const AttentionShape& shape,
+                                                           const RopeConfig& rope, int context,
+                                                           ThreadPool* pool);
+
+  Result<void> attend(const AttentionCall& call) override;
+
+  // Brings every tier to its quota; with flush = false only where a whole batch of rows is due.
+  void demote(bool flush);
+
+  int tokens() const { return tokens_; }
+  const Sequence& cache() const { return cache_; }
+  const Pipeline& pipeline() const { return pipeline_; }
+  const AttentionShape& shape() const { return shape_; }
+  size_t resident_bytes()
+      const;  // cache, scores, positions, transform state; not attention scratch
+  size_t peak_bytes() const { return peak_bytes_; }
+
+ private:
+  CompressedAttention(Pipeline pipeline, const AttentionShape& shape, ThreadPool* pool);
+  Result<void> append(const AttentionCall& call);
+
+  AttentionShape shape_;
+  Pipeline pipeline_;
+  Sequence cache_;
+  ThreadPool* pool_;
+  DecodeAttention decode_;
+  PrefillAttention prefill_;
+  int tokens_ = 0;
+  size_t peak_bytes_ = 0;
+};
+
+}  // namespace kvkeep

@@ -1,0 +1,136 @@
+#include "kvkeep/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/fail.h"
+#include "base/rng.h"
+#include "base/thread_pool.h"
+#include "engine/cache_report.h"
+#include "engine/compressed_attention.h"
+#include "kernels/isa.h"
+#include "model/transformer.h"
+
+namespace kvkeep {
+
+struct Session::Impl {
+  Impl(const Model& from, const Plan& with, int threads)
+      : model(from), plan(with), pool(threads), scratch(from.transformer()->make_scratch()) {}
+
+  Model model;
+  Plan plan;
+  ThreadPool pool;
+  std::unique_ptr<CompressedAttention> site;
+  std::unique_ptr<Transformer::Scratch, void (*)(Transformer::Scratch*)> scratch;
+  std::vector<float> logits;  // [vocab]
+  int context = 0;
+  Rng rng{0};
+};
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+Result<Session> Session::create(const Model& model, const Plan& plan,
+                                const SessionOptions& options) {
+  if (options.threads < 0 || options.threads > 1024)
+    return bad_input("threads {} is not in 0 to 1024", options.threads);
+  if (options.context < 0 || options.context > model.info().context)
+    return bad_input("context {} is not in 1 to {}, the model's", options.context,
+                     model.info().context);
+  if (auto table = select_kernels(); !table) return tl::unexpected(table.error());
+  auto impl =
+      std::make_unique<Impl>(model, plan, options.threads ? options.threads : hardware_threads());
+  impl->context = options.context ? options.context : model.info().context;
+  const ModelConfig& config = model.transformer()->config();
+  auto site = CompressedAttention::make(plan, config.attention_shape(), config.rope, impl->context,
+                                        &impl->pool);
+  if (!site) return tl::unexpected(site.error());
+  impl->site = *std::move(site);
+  return Session(std::move(impl));
+}
+
+Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all_logits,
+                           const ProgressFn& progress) {
+  const int done = tokens(), vocab = impl_->model.info().vocab;
+  if (fed.size() > static_cast<size_t>(context() - done))
+    return bad_input("{} tokens do not fit: {} of {} in the context are taken", fed.size(), done,
+                     context());
+  for (int32_t token : fed)
+    if (token < 0 || token >= vocab)
+      return bad_input("token {} is not in 0 to {}", token, vocab - 1);
+  if (all_logits) all_logits->assign(fed.size() * static_cast<size_t>(vocab), 0.0f);
+  impl_->logits.resize(static_cast<size_t>(vocab));
+  for (size_t first = 0; first < fed.size();) {
+    const size_t n = std::min<size_t>(Transformer::kSliceTokens, fed.size() - first);
+    float* logits =
+        all_logits ? all_logits->data() + first * static_cast<size_t>(vocab) : impl_->logits.data();
+    KVKEEP_TRY(impl_->model.transformer()->forward(fed.subspan(first, n), tokens(), *impl_->site,
+                                                   impl_->pool, *impl_->scratch, logits,
+                                                   all_logits != nullptr));
+    first += n;
+    if (progress && !progress(static_cast<double>(first), static_cast<double>(fed.size())))
+      return cancelled();
+  }
+  if (all_logits && !fed.empty())
+    std::copy(all_logits->end() - vocab, all_logits->end(), impl_->logits.begin());
+  return {};
+}
+
+Result<void> Session::compress() {
+  impl_->site->demote(true);
+  return {};
+}
+
+Result<void> Session::prefill(std::span<const int32_t> prompt, const ProgressFn& progress) {
+  KVKEEP_TRY(feed(prompt, nullptr, progress));
+  return compress();
+}
+
+Result<void> Session::step(int32_t token) {
+  KVKEEP_TRY(feed({&token, 1}));
+  impl_->site->demote(false);
+  return {};
+}
+
+std::span<const float> Session::logits() const {
+  if (tokens() == 0) return {};
+  return impl_->logits;
+}
+
+int32_t Session::sample(float temperature, float top_p) {
+  const std::vector<float>& logits = impl_->logits;
+  if (logits.empty()) return -1;
+  const auto best = std::max_element(logits.begin(), logits.end());
+  if (temperature <= 0.0f) return static_cast<int32_t>(best - logits.begin());
+  std::vector<double> weights(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i)
+    weights[i] = std::exp(static_cast<double>(logits[i] - *best) / temperature);
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
+  });
+  const double limit = top_p * std::accumulate(weights.begin(), weights.end(), 0.0);
+  double mass = 0.0;
+  size_t kept = 0;
+  while (kept < order.size() && (kept == 0 || mass < limit))
+    mass += weights[static_cast<size_t>(order[kept++])];
+  double point = impl_->rng.uniform() * mass;
+  for (size_t i = 0; i + 1 < kept; ++i)
+    if ((point -= weights[static_cast<size_t>(order[i])]) < 0.0) return order[i];
+  return order[kept - 1];
+}
+
+void Session::seed(uint64_t seed) { impl_->rng = Rng(seed); }
+int Session::tokens() const { return impl_->site->tokens(); }
+int Session::context() const { return impl_->context; }
+int Session::threads() const { return impl_->pool.size(); }
+
+CacheReport Session::report(bool per_layer) const {
+  return report_cache(*impl_->site, impl_->plan, per_layer);
+}
+
+}  // namespace kvkeep
