@@ -26,6 +26,11 @@ class Rope {
   // Rotates one head's row [head_dim] to `position`, or back with direction = -1.
   void apply(float* row, int position, int direction = 1) const;
 
+  // The same in two steps, for many heads at one position: fills cos and sin [dim/2], then rotates.
+  // Equal to apply() bit for bit.
+  void angles(int position, float* cos, float* sin) const;
+  void rotate(float* row, const float* cos, const float* sin, int direction = 1) const;
+
   const RopeConfig& config() const { return config_; }
   const std::vector<double>& frequencies() const { return frequencies_; }  // [dim/2], radians
 

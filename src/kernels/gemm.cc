@@ -1,0 +1,32 @@
+#include "kernels/gemm.h"
+
+#include <cblas.h>
+
+#include <mutex>
+
+namespace kvkeep {
+namespace {
+
+void gemm(CBLAS_TRANSPOSE transpose_b, int m, int n, int k, float alpha, const float* a, int lda,
+          const float* b, int ldb, float beta, float* c, int ldc) {
+  // The library would otherwise start threads of its own beside ours.
+  static std::once_flag one_thread;
+  std::call_once(one_thread, [] { openblas_set_num_threads(1); });
+  if (m <= 0 || n <= 0) return;
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c,
+              ldc);
+}
+
+}  // namespace
+
+void gemm_nt(int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb,
+             float beta, float* c, int ldc) {
+  gemm(CblasTrans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void gemm_nn(int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb,
+             float beta, float* c, int ldc) {
+  gemm(CblasNoTrans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+}  // namespace kvkeep

@@ -1,0 +1,68 @@
+#include "kernels/isa.h"
+
+#include <cstdlib>
+
+#include "base/check.h"
+#include "base/fail.h"
+
+namespace kvkeep {
+
+namespace scalar {
+extern const KernelTable kTable;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const KernelTable kTable;
+}
+#endif
+
+namespace {
+
+// Also asks whether the operating system saves the wide registers.
+std::vector<const KernelTable*> detect() {
+  std::vector<const KernelTable*> tables = {&scalar::kTable};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("popcnt"))
+    tables.push_back(&avx2::kTable);
+#endif
+  return tables;
+}
+
+}  // namespace
+
+const std::vector<const KernelTable*>& runnable_kernels() {
+  static const std::vector<const KernelTable*> tables = detect();
+  return tables;
+}
+
+Result<const KernelTable*> find_kernels(const std::string& name) {
+  std::string names;
+  for (const KernelTable* table : runnable_kernels()) {
+    if (name == table->name) return table;
+    names += (names.empty() ? "" : ", ") + std::string(table->name);
+  }
+  return bad_input("instruction set '{}' is unknown or cannot run here; allowed: {}", name, names);
+}
+
+Result<const KernelTable*> select_kernels() {
+  static const Result<const KernelTable*> selected = []() -> Result<const KernelTable*> {
+    const char* name = std::getenv("KVKEEP_ISA");
+    if (!name) return runnable_kernels().back();
+    const auto table = find_kernels(name);
+    if (!table) return bad_input("KVKEEP_ISA: {}", table.error().message);
+    return *table;
+  }();
+  return selected;
+}
+
+const KernelTable& kernels() {
+  static const KernelTable& table = [&]() -> const KernelTable& {
+    const auto selected = select_kernels();
+    KVKEEP_CHECK(selected, "{}", selected.error().message);
+    return **selected;
+  }();
+  return table;
+}
+
+}  // namespace kvkeep

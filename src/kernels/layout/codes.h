@@ -1,0 +1,57 @@
+// How codes of one width stand in the units of a part: Codes<bits>, one header a width.
+//
+// Every kernel and layout.cc use the same definitions, but each compiles them into a namespace of
+// its own (KVKEEP_TARGET): an inline function shared by baseline and AVX objects would be merged by
+// the linker, and baseline code could then run instructions the processor lacks. For the same
+// reason these headers use no STL function.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kvkeep::KVKEEP_TARGET {
+
+inline constexpr int kUnitCodes = 64;
+
+// Codes<bits> has
+//   static constexpr int kUnitsPerRow;  units that share 64 bytes of the code (or low) plane
+//   static constexpr int kMaskBytes;    bytes of the mask plane a unit takes
+//   static unsigned load(codes, masks, unit, lane);
+//   static void store(codes, masks, unit, lane, code);
+//   template <class Unit> static Unit load_unit(codes, masks, unit);
+// codes and masks point at the planes of one tile.
+template <int kBits>
+struct Codes;
+
+// Sets the bits [shift, shift + bits) of *byte.
+inline void set_bits(uint8_t* byte, int shift, int bits, unsigned value) {
+  const unsigned mask = ((1u << bits) - 1) << shift;
+  *byte = static_cast<uint8_t>((*byte & ~mask) | ((value << shift) & mask));
+}
+
+// Codes packed side by side in a byte: 1, 2 or 4 units to 64 bytes.
+template <int kBits>
+struct PlainCodes {
+  static constexpr int kUnitsPerRow = 8 / kBits;
+  static constexpr int kMaskBytes = 0;
+
+  static constexpr int byte_of(int unit, int lane) {
+    return unit / kUnitsPerRow * kUnitCodes + lane;
+  }
+  static constexpr int shift_of(int unit) { return unit % kUnitsPerRow * kBits; }
+
+  static unsigned load(const uint8_t* codes, const uint8_t*, int unit, int lane) {
+    return (unsigned{codes[byte_of(unit, lane)]} >> shift_of(unit)) & ((1u << kBits) - 1);
+  }
+  static void store(uint8_t* codes, uint8_t*, int unit, int lane, unsigned code) {
+    set_bits(codes + byte_of(unit, lane), shift_of(unit), kBits, code);
+  }
+  template <class Unit>
+  static Unit load_unit(const uint8_t* codes, const uint8_t*, int unit) {
+    const Unit row = Unit::load(codes + byte_of(unit, 0));
+    if constexpr (kBits == 8) return row;
+    return row.bits(shift_of(unit), kBits);
+  }
+};
+
+}  // namespace kvkeep::KVKEEP_TARGET

@@ -1,0 +1,88 @@
+// Dequantized rows of a part. minimum + scale * code rounds once (the product is exact), so every
+// ISA gives the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/parts.h"
+
+namespace kvkeep::KVKEEP_TARGET {
+
+// x[rows][16 tokens]: codes to values, with the scales and minima of the 16 tokens.
+template <class Part>
+inline void dequantize_keys(const uint16_t* scales, int rows, float* x) {
+  for (int i = 0; i < 16; i += kLanes) {
+    const Vec scale = load_f16(scales + i), zero = set(Part::kZero);
+    const Vec minimum = Part::kUniform ? load_f16(scales + kLaneTokens + i) : set(0.0f);
+    for (int r = 0; r < rows; ++r)
+      store(x + 16 * r + i, mul_add(scale, load(x + 16 * r + i) - zero, minimum));
+  }
+}
+
+template <int kBits, LayoutKind kKind>
+void read_keys(const PartShape& shape, const std::byte* bytes, int first, int count, float* rows,
+               int row_stride) {
+  using P = Part<kBits, kKind>;
+  constexpr int kRows = 32;  // divides every group but the last
+  const P part{shape, reinterpret_cast<const uint8_t*>(bytes)};
+  float x[kRows * 16];
+  for (int slot = first; slot < first + count;) {
+    const int tile = slot / kLaneTokens, token = slot % kLaneTokens;
+    const int left = first + count - slot, in_tile = kLaneTokens - token;
+    const int tokens = left < in_tile ? left : in_tile;
+    float* to = rows + static_cast<ptrdiff_t>(slot - first) * row_stride;
+    for (int group = 0; group < part.groups(); ++group)
+      for (int d = part.group_begin(group); d < part.group_end(group); d += kRows) {
+        const int end = part.group_end(group) < d + kRows ? part.group_end(group) : d + kRows;
+        part.unpack_keys(tile, d, end, x);
+        if constexpr (P::kScaled) dequantize_keys<P>(part.scales(tile, group), end - d, x);
+        const int dims = (end < shape.head_dim ? end : shape.head_dim) - d;
+        for (int t = 0; t < tokens; ++t)
+          for (int i = 0; i < dims; ++i)
+            to[static_cast<ptrdiff_t>(t) * row_stride + d + i] = x[16 * i + token + t];
+      }
+    slot += tokens;
+  }
+}
+
+// The scale (or minimum) of 16 tokens as floats.
+inline void widen16(const uint16_t* words, float* out) {
+  for (int i = 0; i < 16; i += kLanes) store(out + i, load_f16(words + i));
+}
+
+template <int kBits, LayoutKind kKind>
+void read_values(const PartShape& shape, const std::byte* bytes, int first, int count, float* rows,
+                 int row_stride) {
+  using P = Part<kBits, kKind>;
+  const P part{shape, reinterpret_cast<const uint8_t*>(bytes)};
+  float x[16 * 16], scales[16] = {}, minima[16] = {};
+  for (int slot = first; slot < first + count;) {
+    const int tile = slot / kLaneTokens, token = slot % kLaneTokens;
+    const int left = first + count - slot, in_tile = kLaneTokens - token;
+    const int tokens = left < in_tile ? left : in_tile;
+    for (int group = 0; group < part.groups(); ++group) {
+      if constexpr (P::kScaled) {
+        widen16(part.scales(tile, group), scales);
+        if constexpr (P::kUniform) widen16(part.scales(tile, group) + kLaneTokens, minima);
+      }
+      for (int d = part.group_begin(group); d < part.group_end(group); d += 16) {
+        part.unpack_values(tile, d / 16, x);
+        const int channels = shape.head_dim - d < 16 ? shape.head_dim - d : 16;
+        for (int t = 0; t < tokens; ++t) {
+          float* to = rows + static_cast<ptrdiff_t>(slot - first + t) * row_stride + d;
+          for (int i = 0; i < channels; i += kLanes) {
+            Vec value = load(x + 16 * (token + t) + i);
+            if constexpr (P::kScaled)
+              value =
+                  mul_add(set(scales[token + t]), value - set(P::kZero), set(minima[token + t]));
+            store(to + i, value);
+          }
+        }
+      }
+    }
+    slot += tokens;
+  }
+}
+
+}  // namespace kvkeep::KVKEEP_TARGET

@@ -1,0 +1,109 @@
+// Eight lanes with AVX2, FMA and F16C; vec_scalar.h says what each operation means.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace kvkeep::avx2 {
+
+inline constexpr int kLanes = 8;
+inline constexpr int kTileVecs = 16 / kLanes;
+inline constexpr int kHeadsAtOnce = 4;
+
+struct Vec {
+  __m256 v;
+};
+
+inline Vec set(float x) { return {_mm256_set1_ps(x)}; }
+inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+inline __m128i load_words(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline Vec load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_words(p))}; }
+inline void store_f16(uint16_t* p, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline Vec load_bf16(const uint16_t* p) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_words(p)), 16))};
+}
+inline Vec load_i8(const int8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))};
+}
+
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec mul_add(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+
+inline float reduce_sum(Vec a) {
+  __m128 x = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+inline float reduce_max(Vec a) {
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+
+inline Vec pow2(Vec a) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(a.v), _mm256_set1_epi32(127));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+}
+
+// Each step adds a lane's partner, with the lane itself negated in the upper half of the pair.
+inline Vec hadamard_lanes(Vec a) {
+  const __m256 swap1 = _mm256_permute_ps(a.v, 0xb1);
+  a.v =
+      _mm256_add_ps(swap1, _mm256_xor_ps(a.v, _mm256_setr_ps(0, -0.f, 0, -0.f, 0, -0.f, 0, -0.f)));
+  const __m256 swap2 = _mm256_permute_ps(a.v, 0x4e);
+  a.v =
+      _mm256_add_ps(swap2, _mm256_xor_ps(a.v, _mm256_setr_ps(0, 0, -0.f, -0.f, 0, 0, -0.f, -0.f)));
+  const __m256 swap4 = _mm256_permute2f128_ps(a.v, a.v, 1);
+  a.v =
+      _mm256_add_ps(swap4, _mm256_xor_ps(a.v, _mm256_setr_ps(0, 0, 0, 0, -0.f, -0.f, -0.f, -0.f)));
+  return a;
+}
+
+struct Unit {
+  __m256i half[2];
+
+  static Unit load(const uint8_t* p) {
+    const auto* q = reinterpret_cast<const __m256i*>(p);
+    return {{_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)}};
+  }
+  Unit bits(int shift, int count) const {
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const __m256i mask = _mm256_set1_epi8(static_cast<char>((1 << count) - 1));
+    return {{_mm256_and_si256(_mm256_srl_epi16(half[0], by), mask),
+             _mm256_and_si256(_mm256_srl_epi16(half[1], by), mask)}};
+  }
+  Unit or_bit_where(const uint8_t* mask, int bit) const {
+    const __m256i value = _mm256_set1_epi8(static_cast<char>(1 << bit));
+    return {{_mm256_or_si256(half[0], _mm256_and_si256(spread(mask), value)),
+             _mm256_or_si256(half[1], _mm256_and_si256(spread(mask + 4), value))}};
+  }
+  template <int kByte>
+  Vec lanes(int i) const {
+    __m256i x = _mm256_srli_epi32(half[i], 8 * kByte);
+    if constexpr (kByte < 3) x = _mm256_and_si256(x, _mm256_set1_epi32(0xff));
+    return {_mm256_cvtepi32_ps(x)};
+  }
+
+ private:
+  // 32 bits to 32 bytes of all ones or zero.
+  static __m256i spread(const uint8_t* mask) {
+    int word;
+    __builtin_memcpy(&word, mask, 4);
+    const __m256i byte_of_lane =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit_of_lane = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), byte_of_lane);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of_lane), bit_of_lane);
+  }
+};
+
+}  // namespace kvkeep::avx2

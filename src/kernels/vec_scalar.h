@@ -1,0 +1,75 @@
+// One lane at a time, no FMA: the operations that define what every other Vec must do.
+//
+// A Vec header gives the kernels their operations (the names follow Highway where it has them):
+// Vec = kLanes floats, Unit = 64 codes of one byte. kTileVecs Vecs hold 16 floats, the tokens of a
+// tile or the channels of a block.
+#pragma once
+
+#include "base/half.h"
+
+namespace kvkeep::scalar {
+
+inline constexpr int kLanes = 1;
+inline constexpr int kTileVecs = 16 / kLanes;
+inline constexpr int kHeadsAtOnce = 1;  // heads whose sums fit in registers beside one row
+
+struct Vec {
+  float v;
+};
+
+inline Vec set(float x) { return {x}; }
+inline Vec load(const float* p) { return {*p}; }
+inline void store(float* p, Vec a) { *p = a.v; }
+inline Vec load_f16(const uint16_t* p) { return {f16_to_f32(*p)}; }
+inline void store_f16(uint16_t* p, Vec a) { *p = f32_to_f16(a.v); }
+inline Vec load_bf16(const uint16_t* p) { return {bf16_to_f32(*p)}; }
+inline Vec load_i8(const int8_t* p) { return {static_cast<float>(*p)}; }
+
+inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
+inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
+inline Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+inline Vec mul_add(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }  // b if either is NaN
+inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }  // b if either is NaN
+inline float reduce_sum(Vec a) { return a.v; }
+inline float reduce_max(Vec a) { return a.v; }
+
+// 2^a for integral a in [-126, 127].
+inline Vec pow2(Vec a) {
+  const auto exponent = static_cast<uint32_t>(static_cast<int32_t>(a.v) + 127);
+  return {__builtin_bit_cast(float, exponent << 23)};
+}
+
+// The Walsh-Hadamard transform of the lanes.
+inline Vec hadamard_lanes(Vec a) { return a; }
+
+struct Unit {
+  uint8_t codes[64];
+
+  static Unit load(const uint8_t* p) {
+    Unit unit;
+    for (int i = 0; i < 64; ++i) unit.codes[i] = p[i];
+    return unit;
+  }
+  // Bits [shift, shift + count) of each byte.
+  Unit bits(int shift, int count) const {
+    Unit unit;
+    for (int i = 0; i < 64; ++i)
+      unit.codes[i] = static_cast<uint8_t>((codes[i] >> shift) & ((1 << count) - 1));
+    return unit;
+  }
+  // Sets bit `bit` of the bytes whose bit in the 64-bit mask is set.
+  Unit or_bit_where(const uint8_t* mask, int bit) const {
+    Unit unit;
+    for (int i = 0; i < 64; ++i)
+      unit.codes[i] = static_cast<uint8_t>(codes[i] | ((mask[i / 8] >> (i % 8)) & 1) << bit);
+    return unit;
+  }
+  // Byte kByte of each 4-byte lane, lanes i * kLanes and on.
+  template <int kByte>
+  Vec lanes(int i) const {
+    return {static_cast<float>(codes[4 * i + kByte])};
+  }
+};
+
+}  // namespace kvkeep::scalar

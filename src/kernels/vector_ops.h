@@ -1,0 +1,140 @@
+// Kernels over plain float vectors: exp_sum, max, dot, scale, hadamard and the f16 conversions.
+//
+// Tails shorter than a Vec go through a zero-padded buffer, so that no kernel reads or writes past
+// the end.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/vec.h"
+
+namespace kvkeep::KVKEEP_TARGET {
+
+inline Vec load_n(const float* p, int n, float rest = 0.0f) {
+  float buffer[kLanes];
+  for (int i = 0; i < kLanes; ++i) buffer[i] = i < n ? p[i] : rest;
+  return load(buffer);
+}
+
+inline void store_n(float* p, Vec a, int n) {
+  float buffer[kLanes];
+  store(buffer, a);
+  for (int i = 0; i < n; ++i) p[i] = buffer[i];
+}
+
+// exp(x), relative error below 2e-7 plus the rounding of x; 0 below -104, infinity above 89.
+//
+// x = n ln 2 + r with |r| <= ln 2 / 2, a degree-6 Taylor-like polynomial for e^r (minimax
+// coefficients), and 2^n in two factors so that subnormal results round instead of vanishing.
+inline Vec exp(Vec x) {
+  const Vec clamped = min(set(89.0f), max(set(-104.0f), x));
+  const Vec magic = set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec n = mul_add(clamped, set(1.44269504f), magic) - magic;
+  const Vec r = mul_add(n, set(2.12194440e-4f), mul_add(n, set(-0.693359375f), clamped));
+  Vec p = set(1.0f / 720);
+  p = mul_add(p, r, set(1.0f / 120));
+  p = mul_add(p, r, set(1.0f / 24));
+  p = mul_add(p, r, set(1.0f / 6));
+  p = mul_add(p, r, set(0.5f));
+  p = mul_add(p, r, set(1.0f));
+  p = mul_add(p, r, set(1.0f));
+  const Vec half = (mul_add(n, set(0.5f), magic)) - magic;
+  return p * pow2(half) * pow2(n - half);
+}
+
+inline float exp_sum(float* x, int n, float max_value) {
+  const Vec shift = set(max_value);
+  Vec sum = set(0.0f);
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec e = exp(load(x + i) - shift);
+    store(x + i, e);
+    sum = sum + e;
+  }
+  if (i < n) {
+    const Vec e = exp(load_n(x + i, n - i, -__builtin_inff()) - shift);
+    store_n(x + i, e, n - i);
+    sum = sum + load_n(x + i, n - i);
+  }
+  return reduce_sum(sum);
+}
+
+inline float max_of(const float* x, int n) {
+  const float lowest = -__builtin_inff();
+  Vec best = set(lowest);
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) best = max(best, load(x + i));
+  if (i < n) best = max(best, load_n(x + i, n - i, lowest));
+  return reduce_max(best);
+}
+
+inline float dot(const float* a, const float* b, int n) {
+  Vec sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+  int i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+    for (int j = 0; j < 4; ++j)
+      sums[j] = mul_add(load(a + i + j * kLanes), load(b + i + j * kLanes), sums[j]);
+  for (; i + kLanes <= n; i += kLanes) sums[0] = mul_add(load(a + i), load(b + i), sums[0]);
+  if (i < n) sums[1] = mul_add(load_n(a + i, n - i), load_n(b + i, n - i), sums[1]);
+  return reduce_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+inline void scale(float* x, int n, float factor) {
+  const Vec f = set(factor);
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(x + i, load(x + i) * f);
+  for (; i < n; ++i) x[i] *= factor;
+}
+
+// One block; every ISA adds in the same order, so that results are equal bit for bit.
+inline void hadamard_block(float* x, int size) {
+  int half = 1;
+  if (size >= kLanes) {
+    for (int i = 0; i < size; i += kLanes) store(x + i, hadamard_lanes(load(x + i)));
+    half = kLanes;
+  }
+  for (; half < size; half *= 2)
+    for (int start = 0; start < size; start += 2 * half) {
+      float *low = x + start, *high = low + half;
+      for (int i = 0; i < half; ++i) {
+        if (half >= kLanes) {
+          const Vec a = load(low + i), b = load(high + i);
+          store(low + i, a + b);
+          store(high + i, a - b);
+          i += kLanes - 1;
+        } else {
+          const float a = low[i], b = high[i];
+          low[i] = a + b;
+          high[i] = a - b;
+        }
+      }
+    }
+  scale(x, size, 1.0f / __builtin_sqrtf(static_cast<float>(size)));
+}
+
+inline void hadamard(float* rows, int count, int stride, int dim, int size) {
+  for (int row = 0; row < count; ++row)
+    for (int d = 0; d < dim; d += size)
+      hadamard_block(rows + static_cast<ptrdiff_t>(row) * stride + d, size);
+}
+
+inline void f16_to_f32_n(const uint16_t* in, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, load_f16(in + i));
+  if (i == n) return;
+  uint16_t words[kLanes] = {};
+  __builtin_memcpy(words, in + i, static_cast<size_t>(n - i) * sizeof words[0]);
+  store_n(out + i, load_f16(words), static_cast<int>(n - i));
+}
+
+inline void f32_to_f16_n(const float* in, uint16_t* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_f16(out + i, load(in + i));
+  if (i == n) return;
+  uint16_t words[kLanes];
+  store_f16(words, load_n(in + i, static_cast<int>(n - i)));
+  __builtin_memcpy(out + i, words, static_cast<size_t>(n - i) * sizeof words[0]);
+}
+
+}  // namespace kvkeep::KVKEEP_TARGET
