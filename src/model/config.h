@@ -1,13 +1,17 @@
-// The numbers that define a decoder-only transformer of the Llama family.
+// The numbers that define a decoder-only transformer of the Llama family, and how they are read
+// from a GGUF file that nobody vouches for: each is bounded before anything is allocated from it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "kernels/rope.h"
+#include "kvkeep/error.h"
 #include "model/attention_site.h"
 
 namespace kvkeep {
+
+class Gguf;
 
 struct ModelConfig {
   std::string architecture;  // "llama", "qwen2", "qwen3"
@@ -19,6 +23,13 @@ struct ModelConfig {
   RopeConfig rope;
 
   AttentionShape attention_shape() const { return {layers, q_heads, kv_heads, head_dim}; }
+  int q_dim() const { return q_heads * head_dim; }
+  int kv_dim() const { return kv_heads * head_dim; }
 };
+
+// From the metadata, the shape of token_embd.weight (vocab), the values of rope_freqs.weight and
+// the presence of output.weight and of the biases. Anything kvkeep cannot run is refused with one
+// line that names the key, what was found and what is allowed.
+Result<ModelConfig> read_config(const Gguf& file);
 
 }  // namespace kvkeep

@@ -19,6 +19,7 @@
 namespace kvkeep {
 
 class Gguf;
+struct KernelTable;
 
 class Transformer {
  public:
@@ -40,13 +41,17 @@ class Transformer {
   // [n][vocab] if all_logits, else [vocab] of the last token. Deterministic for given inputs,
   // whatever the number of threads.
   struct Scratch;  // activations of one running sequence; make one per session
-  std::unique_ptr<Scratch, void (*)(Scratch*)> make_scratch() const;
+  // Runs on the selected kernels (isa.h) unless a table is named.
+  std::unique_ptr<Scratch, void (*)(Scratch*)> make_scratch(
+      const KernelTable* table = nullptr) const;
+  static size_t scratch_bytes(const Scratch& scratch);
   Result<void> forward(std::span<const int32_t> tokens, int first_position, AttentionSite& site,
                        ThreadPool& pool, Scratch& scratch, float* logits, bool all_logits) const;
 
  private:
   Transformer();
   struct Impl;
+  struct Pass;
   std::unique_ptr<Impl> impl_;
 };
 
