@@ -1,0 +1,30 @@
+// What plans cost in bytes, measured on a cache that holds real rows rather than computed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvkeep/model.h"
+#include "kvkeep/plan.h"
+#include "kvkeep/progress.h"
+#include "kvkeep/report.h"
+
+namespace kvkeep {
+
+// n token ids, the same for the same seed.
+std::vector<int32_t> random_tokens(int vocab, int n, uint64_t seed);
+
+// The cache after a prefill of the tokens under a plan.
+Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
+                                  std::span<const int32_t> tokens, int threads,
+                                  const ProgressFn& progress = {});
+
+// The preset with its parameter `keep` chosen such that a prefill of the tokens takes about `bytes`
+// (a few prefills; nearest in [0.01, 1] where the bytes are out of reach).
+Result<Plan> plan_of_bytes(const Model& model, const std::string& preset, size_t bytes,
+                           std::span<const int32_t> tokens, int threads,
+                           const ProgressFn& progress = {});
+
+}  // namespace kvkeep

@@ -1,0 +1,72 @@
+// A task measures what plans cost in quality. One task is one file and one row in tasks.inc.
+//
+// A task gets all plans at once and feeds every one of them the same input, so that their figures
+// can be compared even when the user stops it half-way: what is left out is left out for all.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvkeep/error.h"
+#include "kvkeep/model.h"
+#include "kvkeep/plan.h"
+#include "kvkeep/progress.h"
+#include "kvkeep/report.h"
+
+namespace kvkeep {
+
+struct TaskOptions {
+  int context = 2048;    // tokens of one window
+  int64_t limit = 8192;  // tokens of the text that are used, whole windows
+  int step = 32;         // tokens fed between two compressions
+  int threads = 0;       // 0: all cores
+  uint64_t seed = 0;
+  bool bos = false;  // every window begins with the model's begin-of-sequence token
+};
+
+struct TaskInput {
+  const Model& model;
+  std::span<const Plan> plans;
+  std::string_view text;
+  TaskOptions options;
+  ProgressFn progress;
+};
+
+struct Metric {
+  std::string name;
+  double value = 0;
+  bool count = false;  // a whole number
+};
+
+// One plan on one task. Figures mean nothing without the protocol beside them.
+struct EvalRow {
+  std::string task;
+  std::vector<Metric> metrics;  // the first is the one that is compared with f16
+  CacheReport cache;            // at the end of the last whole window
+  TaskOptions protocol;
+  int windows = 0;
+  double tokens_per_second = 0;  // fed on the compressed cache, compression included
+};
+
+struct TaskResult {
+  std::vector<EvalRow> rows;
+  bool interrupted = false;  // rows then hold what was complete for every plan
+};
+
+struct TaskInfo {
+  std::string name, summary;
+  Result<TaskResult> (*run)(const TaskInput&);
+};
+
+const std::vector<TaskInfo>& tasks();
+// An error lists the names that exist.
+Result<const TaskInfo*> find_task(const std::string& name);
+
+// The first n token ids of a text (fewer when it is shorter), without BOS; reads no more of a large
+// text than it needs.
+std::vector<int32_t> first_tokens(const Model& model, std::string_view text, int64_t n);
+
+}  // namespace kvkeep
