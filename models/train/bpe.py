@@ -1,7 +1,7 @@
-"""A vocabulary of 2,048 leaves most of 5 M parameters to the layers, and no ready-made tokenizer is that small.
+"""A small vocabulary leaves most of 5 M parameters to the layers; none that small is ready-made.
 
-Byte-level BPE with GPT-2's pre-tokenizer. Digits never merge, so every digit is one token and numbers of equal length
-have equal token counts, which is what retrieval tests want.
+Byte-level BPE with GPT-2's pre-tokenizer. Digits never merge, so every digit is one token and
+numbers of equal length have equal token counts, which is what retrieval tests want.
 """
 import collections
 import heapq
@@ -63,7 +63,7 @@ class PairCounts:
         return pairs
 
     def pop(self):
-        """The most frequent pair, or None. Heap entries may be stale: those go back with today's count."""
+        """The most frequent pair, or None. Stale heap entries go back with today's count."""
         while self.heap:
             n, pair = heapq.heappop(self.heap)
             if self.count[pair] == -n:

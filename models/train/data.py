@@ -1,7 +1,7 @@
-"""What a model of this size can do is decided by its mix: how much book, which tasks, how long, and when.
+"""What so small a model can do is decided by its mix: how much book, which tasks, how long.
 
-A batch is a function of (seed, step) alone. So a resumed run sees what an uninterrupted one would have seen, and any
-number of loader processes gives the same batches.
+A batch is a function of (seed, step) alone. So a resumed run sees what an uninterrupted one would
+have seen, and any number of loader processes gives the same batches.
 """
 import collections
 import json

@@ -1,7 +1,7 @@
-"""A compressed cache is judged by what it loses, so what the exact cache achieves has to be known first.
+"""A compressed cache is judged by what it loses, so the exact cache has to be measured first.
 
-Retrieval counts a sample only when greedy decoding yields the whole answer; book text is scored in bits per byte.
-Each task has its own seed, so asking for fewer tasks or other ones does not change a result.
+Retrieval counts a sample only when greedy decoding yields the whole answer; book text is scored
+in bits per byte. Each task has its own seed, so asking for other tasks does not change a result.
 """
 import math
 import random
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from tasks import (PASSKEY_OVERHEAD, Tasks, lines_prompt, lines_question, pairs_prompt,
                    pairs_question)
 
-PASSKEY_SIZES, DEPTHS = (500, 1000, 1500, 2000), (0.0, 0.25, 0.5, 0.75, 1.0)
+SIZES, DEPTHS = (500, 1000, 1500, 2000, 3000, 4000), (0.0, 0.25, 0.5, 0.75, 1.0)
+WINDOW = 2048           # of the book score, at any context, so that models compare
 
 
 def lines_sample(tasks, n, numbered, limit=None):
@@ -47,7 +48,7 @@ def passkey_sample(tasks, tokens, depth, book=None):
 
 @torch.no_grad()
 def exact_match(model, tasks, make, samples):
-    """Greedy decoding yields the answer exactly when each token of it is the arg max after the ones before it."""
+    """Greedy decoding yields the answer if each of its tokens is the arg max after the others."""
     right = tokens = 0
     for _ in range(samples):
         prompt, answer = make()
@@ -63,7 +64,7 @@ def exact_match(model, tasks, make, samples):
 
 @torch.no_grad()
 def bits_per_byte(model, ids, text_bytes, window):
-    """Every token is scored once, with at least half a window before it (after the first window)."""
+    """Every token is scored once; after the first window, with half a window before it."""
     ids = torch.from_numpy(np.asarray(ids, np.int64)).to(model.cos.device)
     nats, scored, start = 0.0, 1, 0
     while scored < len(ids):
@@ -75,18 +76,20 @@ def bits_per_byte(model, ids, text_bytes, window):
             "nats_per_token": nats / (len(ids) - 1), "tokens": len(ids) - 1, "window": window}
 
 
-def task_list(tasks, book):
-    """Name -> function that makes one (prompt, answer)."""
-    out = {}
+def task_list(tasks, book, context):
+    """Name -> function that makes one (prompt, answer), for all sizes that fit the context."""
+    out, sizes = {}, [s for s in SIZES if s < context]
     for name, numbered in (("lines", False), ("lines_numbered", True)):
         for n in (10, 30, 50, 90):
             out[f"{name}_{n}"] = lambda n=n, k=numbered: lines_sample(tasks, n, k)
-        out[f"{name}_fit_2000"] = lambda k=numbered: lines_sample(tasks, 130, k, limit=2000)
+        for size in (s for s in sizes if s >= 2000):
+            out[f"{name}_fit_{size}"] = (
+                lambda s=size, k=numbered: lines_sample(tasks, s // 15, k, limit=s))
     for n in (30, 100):
         out[f"pairs_digits_{n}"] = lambda n=n: pairs_sample(tasks, n, False)
         out[f"pairs_words_{n}"] = lambda n=n: pairs_sample(tasks, n, True)
     for name, text in (("filler", None), ("book", book)):
-        for size in PASSKEY_SIZES:
+        for size in sizes:
             for depth in DEPTHS:
                 out[f"passkey_{name}_{size}_{depth}"] = (
                     lambda t=text, s=size, d=depth: passkey_sample(tasks, s, d, t))
@@ -98,9 +101,10 @@ def evaluate(model, corpus, samples, seed, only, say):
     tasks, results = Tasks(random.Random(), corpus.tokenizer, corpus.words), {}
     if "bits_per_byte".startswith(tuple(only)):
         size = len(corpus.tokenizer.decode(corpus.valid.tolist()).encode("utf-8"))
-        results["bits_per_byte"] = bits_per_byte(model, corpus.valid, size, 2048)
+        results["bits_per_byte"] = bits_per_byte(model, corpus.valid, size,
+                                                 min(WINDOW, model.config.context))
         say(f"bits per byte {results['bits_per_byte']['bits_per_byte']:.4f}")
-    for name, make in task_list(tasks, corpus.valid).items():
+    for name, make in task_list(tasks, corpus.valid, model.config.context).items():
         if name.startswith(tuple(only)):
             tasks.rng.seed(f"{seed}/{name}")
             results[name] = exact_match(model, tasks, make, samples)

@@ -1,7 +1,7 @@
-"""The trainer must read and write what the engine runs, without a library whose layout may drift from ours.
+"""The trainer must read and write what the engine runs, without a library that may drift from it.
 
-GGUF version 3, little endian: header, metadata, tensor table, tensors at 32-byte boundaries. Only what this model
-needs: F32 and F16 tensors, the llama architecture, a byte-level BPE tokenizer.
+GGUF version 3, little endian: header, metadata, tensor table, tensors at 32-byte boundaries. Only
+what this model needs: F32 and F16 tensors, the llama architecture, a byte-level BPE tokenizer.
 """
 import os
 import struct
@@ -13,7 +13,8 @@ from bpe import END, PAD, Tokenizer
 from model import Config
 
 ALIGN = 32
-SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?",
+           10: "Q", 11: "q", 12: "d"}
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 TENSOR_TYPES = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
 

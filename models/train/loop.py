@@ -1,7 +1,7 @@
-"""Training takes an hour to days on whatever machine is at hand, so it must survive being stopped at any moment.
+"""Training takes hours on whatever machine is at hand, so it must survive being stopped.
 
-A checkpoint holds weights, optimizers and the step; batches depend on nothing else (data.py). It is written beside the
-old one and renamed, every few minutes and when the run is interrupted.
+A checkpoint holds weights, optimizers and the step; batches depend on nothing else (data.py). It is
+written beside the old one and renamed, every few minutes and when the run is interrupted.
 """
 import math
 import os
@@ -12,7 +12,7 @@ import time
 import torch
 
 from data import SCHEDULES, Batches
-from model import Model
+from model import Config, Model
 from optim import optimizers
 
 
@@ -21,7 +21,7 @@ def say(text):
 
 
 def learning_rate(step, steps, warmup, flat):
-    """Share of the full rate: linear warm-up, flat up to the share `flat` of the run, cosine to 1 %."""
+    """Share of the full rate: linear warm-up, flat until `flat` of the run, cosine to 1 %."""
     progress = (step / steps - flat) / (1 - flat)
     cosine = 0.5 * (1 + math.cos(math.pi * progress)) if progress > 0 else 1.0
     return min(1.0, (step + 1) / warmup) * max(0.01, cosine)
@@ -85,7 +85,7 @@ class Trainer:
         say(f"resumed {self.path} at step {self.step}")
 
     def backward(self, ids, weights, meter):
-        """Adds the gradients of one batch, in pieces that fit the memory (or, on a CPU, the cache)."""
+        """Adds the gradients of one batch, in pieces that fit memory (on a CPU, the cache)."""
         rows = max(1, self.args.micro // (ids.shape[1] - 1))
         scale = 1.0 / (ids.shape[0] * (ids.shape[1] - 1))
         for x, w in zip(ids.split(rows), weights[:, 1:].split(rows)):
@@ -129,8 +129,8 @@ def ignore_interrupt(_):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def load_checkpoint(path, config_class):
+def load_checkpoint(path):
     state = torch.load(path, map_location="cpu")
-    model = Model(config_class(**state["config"]))
+    model = Model(Config(**state["config"]))
     model.load_state_dict(state["model"])
     return model

@@ -1,7 +1,8 @@
-"""The architecture has to stay exactly Llama's, or the C++ engine and llama.cpp could not load the file.
+"""The architecture must stay exactly Llama's, or the engine and llama.cpp could not load the file.
 
-Parameters carry their GGUF tensor names (`blk.0.attn_q.weight`), so a checkpoint maps to a file one to one. Only the
-order of the q and k rows differs: here RoPE turns the two halves of a head, there it turns neighbours (gguf_file.py).
+Parameters carry their GGUF tensor names (`blk.0.attn_q.weight`), so a checkpoint maps to a file one
+to one. Only the order of the q and k rows differs: here RoPE turns the two halves of a head, there
+it turns neighbours (gguf_file.py).
 """
 from dataclasses import asdict, dataclass
 
@@ -28,7 +29,7 @@ class Config:
 
 
 def rope_tables(length, head_dim, theta, device=None):
-    """(cos, sin) of shape [length, head_dim / 2], computed in float64: float32 angles lose bits at position 2000."""
+    """(cos, sin), each [length, head_dim / 2]. Float32 angles lose bits at large positions."""
     frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
     return angle.cos().float().to(device), angle.sin().float().to(device)
@@ -88,12 +89,12 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def initialise(self):
-        """Natural start: unit-gain matrices; what writes to the residual stream is damped by depth."""
+        """Unit-gain matrices; what writes to the residual stream is damped by depth."""
         self.token_embd.weight.normal_(std=0.02)
         for name, p in self.named_parameters():
             if p.ndim == 2 and "token_embd" not in name:
-                damp = (2 * self.config.layers) ** -0.5 if "output" in name or "down" in name else 1.0
-                p.normal_(std=damp * p.shape[1] ** -0.5)
+                writes = "output" in name or "down" in name
+                p.normal_(std=(p.shape[1] * (2 * self.config.layers if writes else 1)) ** -0.5)
 
     def hidden(self, tokens):
         """Normed hidden states; tokens: [batch, length] with length <= context."""

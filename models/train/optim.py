@@ -1,7 +1,7 @@
-"""Orthogonalised momentum (Muon) learns about twice as much per token as Adam at this size, and tokens are dear here.
+"""Tokens are dear on a CPU, and orthogonalised momentum (Muon) learns more from each than Adam.
 
-torch.optim.Muon iterates in bfloat16, which a CPU without bfloat16 units emulates 20 times slower than float32;
-hence these lines.
+torch.optim.Muon iterates in bfloat16, which a CPU without bfloat16 units emulates 20 times slower
+than float32; hence these lines.
 """
 import torch
 

@@ -1,7 +1,8 @@
-"""Book text alone does not teach a small model to look things up, and a cache test needs a model that does.
+"""Book text alone does not teach a small model to look things up, and caches are tested by that.
 
-Every task is plain text in segments (text, loss weight): what can be answered from the context counts fully, the rest
-hardly (FAINT), because random keys and digits cannot be predicted. Evaluation asks with the same sentences.
+Every task is plain text in segments (text, loss weight): what can be answered from the context
+counts fully, the rest hardly (FAINT), because random keys and digits cannot be predicted.
+Evaluation asks with the same sentences.
 """
 import itertools
 

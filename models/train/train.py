@@ -1,7 +1,7 @@
-"""One command trains, measures and exports the embedded model, so that anyone can repeat or improve it.
+"""One command trains, measures and exports the embedded model: anyone can repeat or improve it.
 
-  python train.py prep   --books TEXT.xz --valid TEXT.xz --data DIR      tokenizer and token files
-  python train.py train  --data DIR --out DIR --tokens 27e6              from scratch; again: resumes
+  python train.py prep   --books TEXT.xz --valid TEXT.xz --data DIR   tokenizer, token files
+  python train.py train  --data DIR --out DIR --tokens 27e6     from scratch; again: resumes
   python train.py train  --data DIR --out DIR --init FILE.gguf ...       continues from a model
   python train.py export --data DIR --checkpoint FILE --out FILE.gguf
   python train.py eval   --data DIR --model FILE.gguf --out FILE.json
@@ -28,7 +28,7 @@ def run_prep(a):
 
 
 def start_model(a, corpus):
-    """Weights of --init, with its shape, or a natural initialisation with the shape of the flags."""
+    """Weights and shape of --init, or a natural initialisation with the shape of the flags."""
     if not a.init:
         return Model(Config(len(corpus.tokenizer.tokens), a.dim, a.layers, a.heads, a.kv_heads,
                             a.ffn, a.context))
@@ -51,7 +51,7 @@ def run_train(a):
 
 
 def run_export(a):
-    model = load_checkpoint(a.checkpoint, Config)
+    model = load_checkpoint(a.checkpoint)
     gguf_file.save_model(a.out, model, Corpus(a.data).tokenizer, a.name)
     say(f"wrote {a.out}: {os.path.getsize(a.out) / 1e6:.2f} MB")
 
