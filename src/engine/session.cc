@@ -25,6 +25,7 @@ struct Session::Impl {
   std::unique_ptr<Transformer::Scratch, void (*)(Transformer::Scratch*)> scratch;
   std::vector<float> logits;  // [vocab]
   int context = 0;
+  bool broken = false;  // an error left the layers at different lengths
   Rng rng{0};
 };
 
@@ -55,6 +56,7 @@ Result<Session> Session::create(const Model& model, const Plan& plan,
 Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all_logits,
                            const ProgressFn& progress) {
   const int done = tokens(), vocab = impl_->model.info().vocab;
+  if (impl_->broken) return failed("this session ended with an earlier error");
   if (fed.size() > static_cast<size_t>(context() - done))
     return bad_input("{} tokens do not fit: {} of {} in the context are taken", fed.size(), done,
                      context());
@@ -67,9 +69,13 @@ Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all
     const size_t n = std::min<size_t>(Transformer::kSliceTokens, fed.size() - first);
     float* logits =
         all_logits ? all_logits->data() + first * static_cast<size_t>(vocab) : impl_->logits.data();
-    KVKEEP_TRY(impl_->model.transformer()->forward(fed.subspan(first, n), tokens(), *impl_->site,
-                                                   impl_->pool, *impl_->scratch, logits,
-                                                   all_logits != nullptr));
+    auto fed_slice = impl_->model.transformer()->forward(fed.subspan(first, n), tokens(),
+                                                         *impl_->site, impl_->pool, *impl_->scratch,
+                                                         logits, all_logits != nullptr);
+    if (!fed_slice) {
+      impl_->broken = true;
+      return fed_slice;
+    }
     first += n;
     if (progress && !progress(static_cast<double>(first), static_cast<double>(fed.size())))
       return cancelled();

@@ -1,0 +1,220 @@
+#include "codec/pipeline.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "base/half.h"
+#include "base/rng.h"
+#include "codec/rtn.h"
+#include "kvkeep/methods.h"
+
+namespace kvkeep {
+namespace {
+
+TransformContext small_context(int head_dim = 64) {
+  TransformContext context{1, 1, head_dim, 4096, {}};
+  context.rope.dim = head_dim;
+  return context;
+}
+
+struct Fixture {
+  explicit Fixture(const std::string& text, int head_dim = 64)
+      : plan(*Plan::parse(text)),
+        dim(head_dim),
+        pipeline(*Pipeline::make(plan, small_context(head_dim))),
+        cache(1, 1, pipeline.tier_shapes()) {}
+
+  void append(int n) {
+    for (int i = 0; i < n; ++i) {
+      for (int c = 0; c < dim; ++c) {
+        keys.push_back(rng.normal());
+        values.push_back(rng.normal());
+      }
+      const auto row = static_cast<size_t>(tokens * dim);
+      ASSERT_TRUE(pipeline.append(&cache, {}, tokens, keys.data() + row, values.data() + row));
+      ++tokens;
+    }
+  }
+  void demote(bool flush) {
+    for (int level = 0; level < cache.levels(); ++level)
+      pipeline.demote(&cache, {}, level, tokens, flush);
+  }
+  // Positions held by a level.
+  std::set<int> held(int level) const {
+    std::set<int> positions;
+    const Tier& tier = cache.tier(0, 0, level);
+    for (int i = 0; i < tier.size(); ++i) positions.insert(tier.position(i));
+    return positions;
+  }
+
+  Plan plan;
+  int dim;
+  Pipeline pipeline;
+  Sequence cache;
+  Rng rng{5};
+  std::vector<float> keys, values;  // every row ever appended, [tokens][dim]
+  int tokens = 0;
+};
+
+TEST(Pipeline, PaperAccountingReproducesThePublishedTable) {
+  const auto bits = [](const char* plan, int head_dim) {
+    return Pipeline::make(*Plan::parse(plan), small_context(head_dim))->paper_bits_per_value();
+  };
+  EXPECT_NEAR(bits("rtn2", 128), 2.50, 1e-9);  // groups of 64
+  EXPECT_NEAR(bits("mikv", 128), 5.20, 1e-9);
+  EXPECT_NEAR(bits("mikv-int8", 128), 3.70, 1e-9);
+  EXPECT_NEAR(bits("mikv-int4", 128), 2.90, 1e-9);
+  EXPECT_NEAR(bits("mikv:low=u3", 128), 6.00, 1e-9);
+  EXPECT_NEAR(bits("mikv-4", 128), 6.80, 1e-9);
+  EXPECT_NEAR(bits("rtn2", 64), 3.00, 1e-9);  // groups of 32
+  EXPECT_NEAR(bits("mikv", 64), 5.60, 1e-9);
+  EXPECT_NEAR(bits("mikv-int8", 64), 4.20, 1e-9);
+  EXPECT_NEAR(bits("mikv-int4", 64), 3.40, 1e-9);
+  EXPECT_NEAR(bits("mikv:low=u3", 64), 6.40, 1e-9);
+  EXPECT_NEAR(bits("mikv-4", 64), 7.20, 1e-9);
+  EXPECT_NEAR(bits("mikv", 256), 5.00, 1e-9);  // groups of 128
+  EXPECT_NEAR(bits("q8_0", 64), 8.50, 1e-9);
+  EXPECT_NEAR(bits("q4_0", 64), 4.50, 1e-9);
+  EXPECT_NEAR(bits("h2o", 64), 3.20, 1e-9);
+  EXPECT_NEAR(bits("f16", 64), 16.0, 1e-9);
+}
+
+// Every preset: counts per level follow the quotas, nothing is lost unless the plan evicts, and a
+// row on any level is its original within the error of its layout.
+TEST(Pipeline, EveryPresetKeepsItsQuotasAndItsRows) {
+  for (const PresetInfo& preset : presets()) {
+    for (int head_dim : {64, 80}) {
+      Fixture f(preset.name, head_dim);
+      for (int n : {1, 15, 300, 77}) {
+        f.append(n);
+        f.demote(true);
+        const Quota quota = f.pipeline.budget().allocate(f.tokens);
+        std::set<int> all;
+        size_t rows = 0;
+        for (int level = 0; level < f.cache.levels(); ++level) {
+          const auto held = f.held(level);
+          rows += held.size();
+          all.insert(held.begin(), held.end());
+        }
+        EXPECT_EQ(all.size(), rows) << preset.name << ": a position stands on two levels";
+        EXPECT_EQ(rows, static_cast<size_t>(f.pipeline.evicts() ? quota.high : f.tokens));
+        EXPECT_EQ(f.cache.tier(0, 0, 0).size(), quota.exact) << preset.name;
+      }
+    }
+  }
+}
+
+TEST(Pipeline, RowsSurviveDemotionWithinTheirLayoutsError) {
+  for (const PresetInfo& preset : presets()) {
+    Fixture f(preset.name, 64);
+    f.append(200);
+    f.demote(true);
+    for (int level = 0; level < f.cache.levels(); ++level) {
+      const int n = f.cache.tier(0, 0, level).size();
+      std::vector<float> k(static_cast<size_t>(n) * 64), v(k.size());
+      f.pipeline.read_rows(f.cache, {}, level, 0, n, k.data(), v.data());
+      double error = 0, power = 0;
+      for (int i = 0; i < n; ++i) {
+        const auto p = static_cast<size_t>(f.cache.tier(0, 0, level).position(i)) * 64;
+        for (size_t c = 0; c < 64; ++c) {
+          const size_t at = static_cast<size_t>(i) * 64 + c;
+          error += std::pow(k[at] - f.keys[p + c], 2) + std::pow(v[at] - f.values[p + c], 2);
+          power += 2.0;
+        }
+      }
+      const int bits = layout_bits(f.pipeline.levels()[static_cast<size_t>(level)].k.id);
+      const double bound = bits >= 16 ? 1e-6 : 2.0 * std::pow(4.0, -bits) * 8.0;
+      EXPECT_LE(error, bound * power) << preset.name << " level " << level;
+    }
+  }
+}
+
+TEST(Pipeline, LowTierIsPlainRtnOfTheExactRow) {
+  Fixture f("rtn2", 64);
+  f.append(100);
+  f.demote(true);
+  const Tier& tier = f.cache.tier(0, 0, 1);
+  ASSERT_EQ(tier.size(), 100);
+  const PartShape shape = f.pipeline.levels()[1].k;
+  for (int slot = 0; slot < 100; ++slot) {
+    std::vector<float> row(64);
+    for (size_t c = 0; c < 64; ++c)
+      row[c] = f16_to_f32(f32_to_f16(f.keys[static_cast<size_t>(tier.position(slot)) * 64 + c]));
+    RowCodes expected, found;
+    rtn_quantize(shape, row.data(), &expected);
+    get_row(shape, Side::key, tier.k_part(slot / 64), slot % 64, &found);
+    for (int c = 0; c < 64; ++c) EXPECT_EQ(found.codes[c], expected.codes[c]);
+    for (int g = 0; g < shape.groups; ++g) {
+      EXPECT_EQ(found.scales[g], expected.scales[g]);
+      EXPECT_EQ(found.minima[g], expected.minima[g]);
+    }
+  }
+}
+
+TEST(Pipeline, HeavyHittersSinksAndNewestStayOthersGoDown) {
+  Fixture f("mikv:keep=0.2,recent=0.5,sinks=2", 64);
+  f.append(100);
+  Tier& tier = f.cache.tier(0, 0, 0);
+  for (int i = 0; i < 100; ++i)
+    tier.scores(i / 64)[i % 64] = (i >= 40 && i < 60 ? 1.0f : 0.001f) * static_cast<float>(i);
+  f.demote(true);
+  std::set<int> expected = {0, 1};
+  for (int p = 52; p < 60; ++p) expected.insert(p);   // the 8 best scores
+  for (int p = 90; p < 100; ++p) expected.insert(p);  // the newest half of 20
+  EXPECT_EQ(f.held(0), expected);
+}
+
+TEST(Pipeline, DecodeDemotesWholeBatchesAndNeverBringsBack) {
+  Fixture f("mikv-int8:keep=0.25,demote=16", 64);
+  f.append(128);
+  f.demote(true);
+  std::set<int> low = f.held(2);
+  for (int step = 0; step < 200; ++step) {
+    f.append(1);
+    f.demote(false);
+    EXPECT_LT(f.cache.tier(0, 0, 0).size(), 16);
+    const auto now = f.held(2);
+    for (int p : low) EXPECT_TRUE(now.contains(p)) << "a low row came back";
+    low = now;
+    size_t rows = 0;
+    for (int level = 0; level < 3; ++level) rows += f.held(level).size();
+    EXPECT_EQ(rows, static_cast<size_t>(f.tokens));
+  }
+}
+
+TEST(Pipeline, EvictionFreesTheBytes) {
+  Fixture f("h2o:keep=0.1", 64);
+  f.append(6000);
+  const size_t full = f.cache.resident_bytes();
+  f.demote(true);
+  f.cache.compact();
+  EXPECT_EQ(f.cache.tier(0, 0, 0).size(), 600);
+  EXPECT_LT(f.cache.resident_bytes(), full / 5);
+}
+
+TEST(Pipeline, NonFiniteRowsAreAnErrorThatSaysWhere) {
+  Fixture f("mikv", 64);
+  std::vector<float> good(64, 1.0f), bad = good;
+  for (float x : {NAN, INFINITY, -INFINITY, 70000.0f}) {
+    bad[13] = x;
+    const auto key = f.pipeline.append(&f.cache, {3, 1}, 7, bad.data(), good.data());
+    ASSERT_FALSE(key);
+    EXPECT_NE(key.error().message.find("layer 3, kv_head 1, position 7: the key"),
+              std::string::npos);
+    EXPECT_FALSE(f.pipeline.append(&f.cache, {0, 0}, 7, good.data(), bad.data()));
+  }
+  EXPECT_EQ(f.cache.tier(0, 0, 0).size(), 0);
+}
+
+TEST(Pipeline, RefusesWhatDoesNotFitTheModel) {
+  const auto wide = Pipeline::make(*Plan::parse("mikv:low=u2g128"), small_context(64));
+  ASSERT_FALSE(wide);
+  EXPECT_NE(wide.error().message.find("head_dim is 64"), std::string::npos);
+  EXPECT_FALSE(Pipeline::make(*Plan::parse("mikv:transform=hadamard+centre"), small_context(64)));
+}
+
+}  // namespace
+}  // namespace kvkeep

@@ -1,0 +1,126 @@
+#include "codec/rtn.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/half.h"
+#include "base/rng.h"
+
+namespace kvkeep {
+namespace {
+
+struct Case {
+  const char* layout;
+  int head_dim;
+};
+
+std::vector<float> gaussian_row(Rng* rng, int n) {
+  std::vector<float> row(static_cast<size_t>(n));
+  for (float& x : row) x = rng->normal();
+  return row;
+}
+
+std::vector<float> round_trip(const PartShape& shape, const std::vector<float>& row) {
+  RowCodes codes;
+  rtn_quantize(shape, row.data(), &codes);
+  std::vector<float> out(row.size());
+  rtn_dequantize(shape, codes, out.data());
+  return out;
+}
+
+// Half a step plus the f16 rounding of scale and minimum; a step is (max - min) / levels.
+TEST(Rtn, ErrorStaysWithinTheDeclaredBound) {
+  Rng rng(1);
+  for (const Case& c : {Case{"u2", 64},
+                        {"u2g64", 128},
+                        {"u3", 80},
+                        {"u4g32", 40},
+                        {"u8gt", 24},
+                        {"u4gt", 8},
+                        {"s8g32", 64},
+                        {"s4g32", 96},
+                        {"u3g128", 256}}) {
+    const PartShape shape = part_shape(*parse_layout(c.layout), c.head_dim);
+    for (int repeat = 0; repeat < 50; ++repeat) {
+      const auto row = gaussian_row(&rng, c.head_dim);
+      const auto out = round_trip(shape, row);
+      for (int g = 0; g < shape.groups; ++g) {
+        const int first = g * shape.group, last = std::min(first + shape.group, c.head_dim);
+        float low = row[static_cast<size_t>(first)], high = low, top = 0;
+        for (int i = first; i < last; ++i) {
+          low = std::min(low, row[static_cast<size_t>(i)]);
+          high = std::max(high, row[static_cast<size_t>(i)]);
+          top = std::max(top, std::fabs(row[static_cast<size_t>(i)]));
+        }
+        const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
+        const int bits = layout_bits(shape.id);
+        // s4 meets its extreme value, the other end may miss by a whole step.
+        const float step = uniform     ? (high - low) / static_cast<float>((1 << bits) - 1)
+                           : bits == 8 ? top / 127.0f
+                                       : 2.0f * top / 8.0f;
+        for (int i = first; i < last; ++i)
+          EXPECT_LE(std::fabs(out[static_cast<size_t>(i)] - row[static_cast<size_t>(i)]),
+                    0.5f * step + 0.004f * top)
+              << c.layout << " d=" << c.head_dim << " i=" << i;
+      }
+    }
+  }
+}
+
+// Relative mean squared error on Gaussian rows, pinned: a change of the quantizer moves these.
+TEST(Rtn, GaussianDistortionIsPinned) {
+  const auto distortion = [](const char* layout) {
+    Rng rng(2);
+    const PartShape shape = part_shape(*parse_layout(layout), 128);
+    double error = 0, power = 0;
+    for (int repeat = 0; repeat < 2000; ++repeat) {
+      const auto row = gaussian_row(&rng, 128);
+      const auto out = round_trip(shape, row);
+      for (size_t i = 0; i < row.size(); ++i) {
+        error += std::pow(out[i] - row[i], 2);
+        power += std::pow(row[i], 2);
+      }
+    }
+    return error / power;
+  };
+  EXPECT_NEAR(distortion("u2g64"), 0.200, 0.02);
+  EXPECT_NEAR(distortion("u3g64"), 0.0385, 0.004);
+  EXPECT_NEAR(distortion("u4g64"), 0.0083, 0.0008);
+  EXPECT_NEAR(distortion("u8g64"), 2.9e-5, 0.4e-5);
+  EXPECT_NEAR(distortion("s8g32"), 2.9e-5, 0.9e-5);
+  EXPECT_NEAR(distortion("s4g32"), 0.0075, 0.0015);
+}
+
+TEST(Rtn, QuantizingARestoredRowGivesTheSameRow) {
+  Rng rng(3);
+  for (const char* layout : {"u2", "u3", "u4", "u8", "s8g32", "s4g32"}) {
+    const PartShape shape = part_shape(*parse_layout(layout), 64);
+    for (int repeat = 0; repeat < 200; ++repeat) {
+      const auto once = round_trip(shape, gaussian_row(&rng, 64));
+      const auto twice = round_trip(shape, once);
+      for (size_t i = 0; i < once.size(); ++i)
+        EXPECT_NEAR(twice[i], once[i], 2e-3f * (std::fabs(once[i]) + 1.0f)) << layout;
+    }
+  }
+}
+
+TEST(Rtn, ConstantTinyAndHugeGroups) {
+  for (const char* layout : {"u2", "u4", "u8", "s8g32", "s4g32"}) {
+    const PartShape shape = part_shape(*parse_layout(layout), 64);
+    for (float value : {0.0f, 1.5f, -3.0f, 6e-8f, -60000.0f, 65504.0f}) {
+      const auto out = round_trip(shape, std::vector<float>(64, value));
+      for (float x : out) {
+        EXPECT_TRUE(std::isfinite(x)) << layout << " " << value;
+        EXPECT_NEAR(x, value, 0.004f * std::fabs(value) + 1e-6f) << layout;
+      }
+    }
+    std::vector<float> wide(64, -65504.0f);
+    wide[63] = wide[31] = 65504.0f;
+    for (float x : round_trip(shape, wide)) EXPECT_TRUE(std::isfinite(x)) << layout;
+  }
+}
+
+}  // namespace
+}  // namespace kvkeep

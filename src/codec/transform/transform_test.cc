@@ -1,0 +1,108 @@
+// The contract every transform keeps: inverse undoes forward, and the query side agrees with it.
+#include "codec/transform/transform.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/rng.h"
+
+namespace kvkeep {
+namespace {
+
+struct Case {
+  const char* plan;
+  int head_dim, rope_dim;
+  bool interleaved;
+};
+
+class TransformContract : public ::testing::TestWithParam<Case> {};
+
+TEST_P(TransformContract, RowsQueriesAndOutputsAgree) {
+  const Case& c = GetParam();
+  TransformContext context{2, 2, c.head_dim, 512, {}};
+  context.rope.dim = c.rope_dim;
+  context.rope.interleaved = c.interleaved;
+  const auto plan = Plan::parse(std::string("mikv:transform=") + c.plan);
+  ASSERT_TRUE(plan);
+  const auto transform = make_transform(plan->slot("transform"), context);
+  ASSERT_NE(transform, nullptr);
+  Rng rng(3);
+  const HeadIndex head{1, 1};
+  const auto d = static_cast<size_t>(c.head_dim);
+  std::vector<float> keys(100 * d);
+  std::vector<int32_t> positions;
+  for (int t = 0; t < 100; ++t) positions.push_back(5 * t);
+  for (float& x : keys) x = rng.normal() + 1.0f;
+  transform->fit(head, keys, positions);
+  for (int t = 0; t < 100; t += 7) {
+    std::vector<float> key(keys.begin() + static_cast<ptrdiff_t>(t * d),
+                           keys.begin() + static_cast<ptrdiff_t>((t + 1) * d));
+    std::vector<float> q(d), value(d);
+    for (size_t i = 0; i < d; ++i) {
+      q[i] = rng.normal();
+      value[i] = rng.normal();
+    }
+    double exact = 0;
+    for (size_t i = 0; i < d; ++i) exact += static_cast<double>(q[i]) * key[i];
+    const std::vector<float> original = key, original_value = value;
+    transform->forward_key(head, key.data(), positions[static_cast<size_t>(t)]);
+    float logit = 0;
+    transform->bias(head, q.data(), {&positions[static_cast<size_t>(t)], 1}, &logit);
+    transform->query(q.data(), 1, c.head_dim);
+    double coded = logit;
+    for (size_t i = 0; i < d; ++i) coded += static_cast<double>(q[i]) * key[i];
+    EXPECT_NEAR(coded, exact, 2e-4 * (1.0 + std::fabs(exact)));
+    transform->inverse_key(head, key.data(), positions[static_cast<size_t>(t)]);
+    transform->forward_value(value.data());
+    transform->inverse_value(value.data(), 1, c.head_dim);
+    for (size_t i = 0; i < d; ++i) {
+      EXPECT_NEAR(key[i], original[i], 1e-4);
+      EXPECT_NEAR(value[i], original_value[i], 1e-5);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, TransformContract,
+    ::testing::Values(Case{"hadamard", 64, 64, true}, Case{"hadamard:v=16", 80, 80, false},
+                      Case{"hadamard", 24, 24, true}, Case{"centre", 64, 64, true},
+                      Case{"centre", 128, 128, false}, Case{"centre", 80, 32, false}),
+    [](const auto& test) {
+      std::string name = test.param.plan + std::to_string(test.param.head_dim);
+      for (char& c : name)
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+      return name;
+    });
+
+// Keys with a large constant part before RoPE: centring removes it.
+TEST(Centre, RemovesTheMeanPreRopeKey) {
+  TransformContext context{1, 1, 64, 512, {}};
+  context.rope.dim = 64;
+  const auto plan = Plan::parse("mikv-c");
+  const auto transform = make_transform(plan->slot("transform"), context);
+  const Rope rope(context.rope);
+  Rng rng(9);
+  std::vector<float> keys(200 * 64);
+  std::vector<int32_t> positions;
+  for (int t = 0; t < 200; ++t) {
+    positions.push_back(t);
+    float* key = keys.data() + t * 64;
+    for (int c = 0; c < 64; ++c) key[c] = 3.0f * std::cos(static_cast<float>(c)) + rng.normal();
+    rope.apply(key, t);
+  }
+  transform->fit({}, keys, positions);
+  double before = 0, after = 0;
+  for (int t = 0; t < 200; ++t) {
+    float* key = keys.data() + t * 64;
+    for (int c = 0; c < 64; ++c) before += key[c] * key[c];
+    transform->forward_key({}, key, t);
+    for (int c = 0; c < 64; ++c) after += key[c] * key[c];
+  }
+  EXPECT_NEAR(before / (200 * 64), 1.0 + 4.5, 0.4);
+  EXPECT_NEAR(after / (200 * 64), 1.0, 0.05);
+  EXPECT_EQ(transform->state_bytes(), 128u);
+}
+
+}  // namespace
+}  // namespace kvkeep
