@@ -1,0 +1,226 @@
+// Both attention paths against double-precision softmax over the rows the cache gives back, for
+// every preset, ragged head counts and any number of threads.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "attention/decode_attention.h"
+#include "attention/prefill_attention.h"
+#include "base/rng.h"
+#include "kvkeep/methods.h"
+
+namespace kvkeep {
+namespace {
+
+struct Setting {
+  int kv_heads, gqa, dim, threads;
+};
+
+struct Fixture {
+  Fixture(const std::string& text, const Setting& s)
+      : heads{s.kv_heads, s.gqa, s.dim},
+        pool(s.threads),
+        pipeline(*Pipeline::make(*Plan::parse(text), context(s))),
+        cache(1, s.kv_heads, pipeline.tier_shapes()),
+        decode(&pipeline, heads),
+        prefill(&pipeline, heads) {}
+
+  static TransformContext context(const Setting& s) {
+    TransformContext c{1, s.kv_heads, s.dim, 8192, {}};
+    c.rope.dim = s.dim;
+    return c;
+  }
+  size_t q_size(int rows) const {
+    return static_cast<size_t>(rows * heads.kv_heads * heads.gqa_ratio * heads.head_dim);
+  }
+  std::vector<float> normals(size_t n) {
+    std::vector<float> x(n);
+    for (float& v : x) v = rng.normal();
+    return x;
+  }
+  void append(int n) {
+    for (int i = 0; i < n; ++i, ++tokens)
+      for (int h = 0; h < heads.kv_heads; ++h) {
+        const auto d = static_cast<size_t>(heads.head_dim);
+        const auto k = normals(d), v = normals(d);
+        ASSERT_TRUE(pipeline.append(&cache, {0, h}, tokens, k.data(), v.data()));
+      }
+  }
+  void demote(bool flush) {
+    for (int level = 0; level < cache.levels(); ++level)
+      for (int h = 0; h < heads.kv_heads; ++h)
+        pipeline.demote(&cache, {0, h}, level, tokens, flush);
+  }
+
+  // out [rows][q_heads][dim] of the last `rows` tokens, causal among themselves; mass[kv_head][slot
+  // of level 0].
+  std::vector<double> oracle(int rows, const std::vector<float>& q,
+                             std::vector<std::vector<double>>* mass) const {
+    const int d = heads.head_dim, q_heads = heads.kv_heads * heads.gqa_ratio;
+    std::vector<double> out(q_size(rows));
+    mass->assign(static_cast<size_t>(heads.kv_heads), {});
+    for (int h = 0; h < heads.kv_heads; ++h) {
+      std::vector<float> k, v;
+      size_t total = 0, exact = 0;
+      for (int level = cache.levels() - 1; level >= 0; --level) {
+        const int n = cache.tier(0, h, level).size();
+        exact = total;  // level 0 comes last
+        k.resize((total + static_cast<size_t>(n)) * static_cast<size_t>(d));
+        v.resize(k.size());
+        pipeline.read_rows(cache, {0, h}, level, 0, n, k.data() + total * static_cast<size_t>(d),
+                           v.data() + total * static_cast<size_t>(d));
+        total += static_cast<size_t>(n);
+      }
+      (*mass)[static_cast<size_t>(h)].assign(total - exact, 0.0);
+      for (int g = 0; g < heads.gqa_ratio; ++g)
+        for (int r = 0; r < rows; ++r) {
+          const auto at = static_cast<size_t>((r * q_heads + h * heads.gqa_ratio + g) * d);
+          const size_t visible = total - static_cast<size_t>(rows - 1 - r);
+          std::vector<double> p(visible);
+          double sum = 0;
+          for (size_t t = 0; t < visible; ++t) {
+            for (size_t c = 0; c < static_cast<size_t>(d); ++c)
+              p[t] += static_cast<double>(q[at + c]) * k[t * static_cast<size_t>(d) + c];
+            sum += p[t] = std::exp(p[t] / std::sqrt(d));
+          }
+          for (size_t t = 0; t < visible; ++t) {
+            if (t >= exact) (*mass)[static_cast<size_t>(h)][t - exact] += p[t] / sum;
+            for (size_t c = 0; c < static_cast<size_t>(d); ++c)
+              out[at + c] += p[t] / sum * v[t * static_cast<size_t>(d) + c];
+          }
+        }
+    }
+    return out;
+  }
+
+  HeadCounts heads;
+  ThreadPool pool;
+  Pipeline pipeline;
+  Sequence cache;
+  DecodeAttention decode;
+  PrefillAttention prefill;
+  Rng rng{11};
+  int tokens = 0;
+};
+
+void expect_close(const std::vector<float>& found, const std::vector<double>& expected,
+                  const std::string& what) {
+  double error = 0, power = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    error += std::pow(found[i] - expected[i], 2);
+    power += std::pow(expected[i], 2);
+  }
+  EXPECT_LT(std::sqrt(error / power), 2e-5) << what;
+}
+
+void expect_scores_grew(const Fixture& f, const std::vector<std::vector<double>>& mass,
+                        const std::vector<float>& before, const std::string& what) {
+  if (!f.pipeline.levels()[0].scored) return;
+  size_t i = 0;
+  for (int h = 0; h < f.heads.kv_heads; ++h)
+    for (int slot = 0; slot < f.cache.tier(0, h, 0).size(); ++slot, ++i)
+      EXPECT_NEAR(f.cache.tier(0, h, 0).score(slot) - before[i],
+                  mass[static_cast<size_t>(h)][static_cast<size_t>(slot)], 2e-4)
+          << what;
+}
+
+std::vector<float> scores(const Fixture& f) {
+  std::vector<float> all;
+  if (!f.pipeline.levels()[0].scored) return all;
+  for (int h = 0; h < f.heads.kv_heads; ++h)
+    for (int slot = 0; slot < f.cache.tier(0, h, 0).size(); ++slot)
+      all.push_back(f.cache.tier(0, h, 0).score(slot));
+  return all;
+}
+
+constexpr Setting kSettings[] = {{2, 2, 64, 1}, {1, 4, 80, 2}, {3, 1, 32, 2}, {1, 20, 40, 1}};
+
+TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
+  for (const PresetInfo& preset : presets())
+    for (const Setting& setting : kSettings) {
+      const std::string what = preset.name + " dim " + std::to_string(setting.dim);
+      Fixture f(preset.name, setting);
+      f.append(150);
+      f.demote(true);
+      for (int step = 0; step < 20; ++step) {
+        f.append(1);
+        const auto before = scores(f);
+        const auto q = f.normals(f.q_size(1));
+        std::vector<float> out(q.size());
+        std::vector<std::vector<double>> mass;
+        const auto expected = f.oracle(1, q, &mass);
+        f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
+        expect_close(out, expected, what);
+        expect_scores_grew(f, mass, before, what);
+        f.demote(false);
+      }
+    }
+}
+
+TEST(Attention, PrefillEqualsTheOracleForEveryPreset) {
+  for (const PresetInfo& preset : presets())
+    for (const Setting& setting : kSettings) {
+      const std::string what = preset.name + " dim " + std::to_string(setting.dim);
+      Fixture f(preset.name, setting);
+      for (int slice : {70, 2, 33}) {
+        f.append(slice);
+        const auto before = scores(f);
+        const auto q = f.normals(f.q_size(slice));
+        std::vector<float> out(q.size());
+        std::vector<std::vector<double>> mass;
+        const auto expected = f.oracle(slice, q, &mass);
+        f.prefill.attend(&f.cache, 0, slice, q.data(), out.data(), &f.pool);
+        expect_close(out, expected, what);
+        expect_scores_grew(f, mass, before, what);
+        f.demote(true);
+      }
+    }
+}
+
+TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
+  std::vector<float> reference;
+  for (int threads : {1, 2, 5}) {
+    Fixture f("mikv-c", {2, 2, 64, threads});
+    f.append(5000);
+    f.demote(true);
+    f.append(1);
+    const auto q = f.normals(f.q_size(1));
+    std::vector<float> out(q.size());
+    f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
+    if (reference.empty()) reference = out;
+    EXPECT_EQ(out, reference);
+  }
+}
+
+TEST(AttentionState, MergingAnyPartsInOrderEqualsTheWhole) {
+  Rng rng(4);
+  std::vector<float> logits(100), values(100);
+  for (size_t i = 0; i < 100; ++i) {
+    logits[i] = 20.0f * rng.normal();
+    values[i] = rng.normal();
+  }
+  const auto part = [&](size_t first, size_t last, float* out) {
+    AttentionState state;
+    state.out = out;
+    *out = 0;
+    for (size_t i = first; i < last; ++i) state.max = std::max(state.max, logits[i]);
+    for (size_t i = first; i < last; ++i) {
+      state.sum += std::exp(logits[i] - state.max);
+      *out += std::exp(logits[i] - state.max) * values[i];
+    }
+    return state;
+  };
+  float whole_out, total_out = 0, part_out;
+  const AttentionState whole = part(0, 100, &whole_out);
+  AttentionState total;
+  total.out = &total_out;
+  size_t first = 0;
+  for (size_t last : {0, 1, 1, 40, 99, 100}) {
+    merge(&total, part(first, last, &part_out), 1);
+    first = last;
+  }
+  EXPECT_NEAR(total_out / total.sum, whole_out / whole.sum, 1e-6);
+}
+
+}  // namespace
+}  // namespace kvkeep
