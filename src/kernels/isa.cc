@@ -1,5 +1,9 @@
 #include "kernels/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 
 #include "base/check.h"
@@ -18,12 +22,20 @@ extern const KernelTable kTable;
 
 namespace {
 
+#if defined(__x86_64__)
+// __builtin_cpu_supports has no name for it before clang 15.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 // Also asks whether the operating system saves the wide registers.
 std::vector<const KernelTable*> detect() {
   std::vector<const KernelTable*> tables = {&scalar::kTable};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("popcnt"))
+      __builtin_cpu_supports("popcnt") && has_f16c())
     tables.push_back(&avx2::kTable);
 #endif
   return tables;
