@@ -16,7 +16,7 @@ struct RopeConfig {
   bool llama3 = false;         // frequency bands of Llama 3.1 and later
   float llama3_factor = 8.0f, low_freq_factor = 1.0f, high_freq_factor = 4.0f;
   int original_context = 8192;
-  std::vector<float> factors;  // optional divisor of each frequency ("rope_freqs"), [dim/2]
+  std::vector<float> factors = {};  // optional divisor of each frequency ("rope_freqs"), [dim/2]
 };
 
 class Rope {
