@@ -140,13 +140,14 @@ std::string inspect_text(const Json& report) {
   for (const auto& row : report["types"])
     types.add({row["type"].get<std::string>(), number_text(row["tensors"]),
                number_text(row["values"]), number_text(row["bytes"])});
-  text += "\n" + types.text();
+  text += '\n';
+  text += types.text();
   if (!report.contains("tensors")) return text;
   Table tensors({"<tensor", "<type", "<shape", "bytes"});
   for (const auto& row : report["tensors"])
     tensors.add({row["name"].get<std::string>(), row["type"].get<std::string>(),
                  row["shape"].dump(), number_text(row["bytes"])});
-  return text + "\n" + tensors.text();
+  return text + '\n' + tensors.text();
 }
 
 }  // namespace kvkeep

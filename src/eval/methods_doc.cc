@@ -29,9 +29,13 @@ std::string params_text(const MethodInfo& method) {
 }
 
 // A table cell: a bar would end it.
-std::string cell(std::string text) {
-  for (size_t i = 0; (i = text.find('|', i)) != std::string::npos; i += 2) text.insert(i, "\\");
-  return text;
+std::string cell(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '|') escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
 }
 
 std::string slot_markdown(const std::string& slot) {

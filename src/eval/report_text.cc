@@ -21,7 +21,7 @@ std::string layers_text(const std::vector<LayerReport>& layers) {
   for (size_t i = 0; i < layers.size(); ++i)
     table.add({std::to_string(i), grouped(static_cast<int64_t>(layers[i].bytes)),
                tiers_text(layers[i].tiers)});
-  return "\n" + table.text();
+  return table.text();
 }
 
 // The row that others are compared with, or nullptr.
@@ -106,7 +106,9 @@ std::string cache_text(const CacheReport& r, bool per_layer) {
     table.add({part.name, grouped(static_cast<int64_t>(part.bytes)),
                fmt::format("{:.1f} %", percent(static_cast<double>(part.bytes),
                                                static_cast<double>(r.bytes)))});
-  return text + table.text() + (per_layer ? layers_text(r.layers) : "");
+  text += table.text();
+  if (per_layer) text += '\n' + layers_text(r.layers);
+  return text;
 }
 
 std::string eval_text(const TaskResult& result) {

@@ -38,7 +38,8 @@ std::string Table::text() const {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
       const std::string pad(widths[i] - width(row[i]), ' ');
-      line += (i ? "  " : "") + (left_[i] ? row[i] + pad : pad + row[i]);
+      if (i > 0) line.append(2, ' ');
+      line += left_[i] ? row[i] + pad : pad + row[i];
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + '\n';
@@ -50,7 +51,7 @@ std::string grouped(int64_t n) {
   std::string text = std::to_string(n);
   const auto digits = static_cast<std::ptrdiff_t>(n < 0 ? 1 : 0);
   for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > digits; i -= 3)
-    text.insert(static_cast<size_t>(i), ",");
+    text.insert(static_cast<size_t>(i), 1, ',');
   return text;
 }
 

@@ -1,0 +1,109 @@
+"""What scripts rely on: JSON objects, their fields, exit codes, repeatable runs."""
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from cli import BINARY, SOURCE, CliTest, run
+
+PLANS = "f16 mikv mikv-4 rtn2 h2o streaming"
+CACHE = {"tokens", "readable_tokens", "bytes", "bits_per_value", "bits_per_value_marginal",
+         "paper_bits_per_value", "compression_factor", "breakdown"}
+
+
+class Output(CliTest):
+    def check_cache(self, cache):
+        self.assertLessEqual(CACHE, cache.keys())
+        self.assertEqual(sum(cache["breakdown"].values()), cache["bytes"])
+        self.assertLessEqual(cache["readable_tokens"], cache["tokens"])
+
+    def test_eval(self):
+        report = self.json_of("eval", "--tasks", "ppl", "--plans", PLANS, "-c", "256", "--limit",
+                              "512", "--json")
+        self.assertEqual(report["schema"], "kvkeep.eval/1")
+        self.assertLessEqual({"name", "architecture", "path", "fingerprint"},
+                             report["model"].keys())
+        self.assertLessEqual({"cpu", "isa", "threads", "compiler"}, report["machine"].keys())
+        self.assertNotIn("/", report["model"]["path"])
+        self.assertEqual([row["preset"] for row in report["results"]], PLANS.split())
+        for row in report["results"]:
+            self.assertEqual(row["task"], "ppl")
+            self.assertEqual(row["metrics"].keys(), {"ppl", "nll", "tokens"})
+            self.assertEqual(row["metrics"]["tokens"], 2 * 192)
+            self.assertGreater(row["metrics"]["ppl"], 1)
+            self.assertLessEqual({"ctx", "step", "exact_window", "sinks", "windows", "seed"},
+                                 row["protocol"].keys())
+            self.assertEqual(row["cache"]["tokens"], 256)
+            self.check_cache(row["cache"])
+        self.assertEqual(report["results"][0]["cache"]["readable_tokens"], 256)
+
+    def test_eval_table(self):
+        code, out, _ = run("eval", "--plans", "f16 rtn4", "-c", "128", "--limit", "128")
+        self.assertEqual(code, 0)
+        for title in ("plan", "ppl", "vs f16", "step", "window", "sinks", "readable"):
+            self.assertIn(title, out.splitlines()[1])
+        self.assertEqual(len(out.splitlines()), 4)
+
+    def test_run_repeats_itself(self):
+        call = ["run", "-p", "The ship was", "-n", "8", "--temp", "1", "--top-p", "0.9", "--json",
+                "--ignore-eos"]
+        first = self.json_of(*call, "--seed", "3")
+        self.assertEqual(first["schema"], "kvkeep.run/1")
+        self.assertEqual(first["generated_tokens"], 8)
+        self.check_cache(first["cache"])
+        self.assertGreater(first["timings"]["decode_tokens_per_second"], 0)
+        self.assertEqual(self.json_of(*call, "--seed", "3")["text"], first["text"])
+        self.assertEqual(self.json_of(*call, "--seed", "3", "-t", "1")["text"], first["text"])
+        texts = {self.json_of(*call, "--seed", str(seed))["text"] for seed in range(4)}
+        self.assertGreater(len(texts), 1)
+
+    def test_run_prints_the_text_then_the_report(self):
+        greedy = self.json_of("run", "-p", "The ship was", "-n", "8", "--json")
+        code, out, err = run("run", "-p", "The ship was", "-n", "8", "--layers")
+        self.assertEqual(code, 0)
+        self.assertTrue(out.startswith(greedy["text"]), out)
+        for word in ("bytes", "bits", "layer"):
+            self.assertIn(word, out)
+        self.assertIn("kernels", err)
+
+    def test_run_stops_at_the_context(self):
+        report = self.json_of("run", "-p", "a", "-n", "100", "-c", "20", "--ignore-eos", "--json")
+        self.assertEqual(report["end"], "context")
+        self.assertEqual(report["cache"]["tokens"], 20)
+
+    def test_prompt_from_file_and_standard_input(self):
+        code, out, _ = run("run", "-f", "-", "-n", "4", "--json", stdin=b"The ship was")
+        self.assertEqual(code, 0)
+        self.assertIn('"generated_tokens": 4', out)
+
+    def test_other_reports(self):
+        self.assertEqual(self.json_of("methods", "--json")["schema"], "kvkeep.methods/1")
+        model = os.path.join(SOURCE, "models", "kvkeep-5m-f16.gguf")
+        self.assertEqual(self.json_of("inspect", model, "--json")["config"]["layers"], 6)
+        doctor = self.json_of("doctor", "--json", "--measure", "64")
+        self.assertEqual(doctor["f16_bytes_per_token"], 3072)
+        self.assertIn("mikv", [row["name"] for row in doctor["presets"]])
+        demo = self.json_of("demo", "--json", "--facts", "1", "-c", "400")
+        self.assertEqual(len(demo["results"]), 6)
+        self.assertEqual(run("--help")[0], 0)
+        self.assertEqual(run("--version")[0], 0)
+
+    def test_methods_document_is_current(self):
+        with open(os.path.join(SOURCE, "docs", "methods.md"), encoding="utf-8") as file:
+            self.assertEqual(run("methods", "--markdown")[1], file.read(),
+                             "run: kvkeep methods --markdown > docs/methods.md")
+
+    def test_interrupt_ends_cleanly(self):
+        call = [BINARY, "eval", "--plans", PLANS, "-c", "64", "--limit", "40000", "--json"]
+        with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, err)
+        self.assertIn(b'"interrupted": true', out)
+        self.assertIn(b"kvkeep: stopped", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
