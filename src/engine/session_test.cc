@@ -1,0 +1,197 @@
+// Invariants of the whole engine on the embedded model.
+#include "kvkeep/session.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/rng.h"
+#include "engine/compressed_attention.h"
+#include "kvkeep/methods.h"
+#include "model/dense_attention.h"
+#include "model/transformer.h"
+
+namespace kvkeep {
+namespace {
+
+const Model& embedded() {
+  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
+  return model;
+}
+
+std::vector<int32_t> some_tokens(int n, uint64_t seed = 1) {
+  Rng rng(seed);
+  std::vector<int32_t> tokens(static_cast<size_t>(n));
+  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
+  return tokens;
+}
+
+Session session(const std::string& plan, int threads = 1) {
+  return *Session::create(embedded(), *Plan::parse(plan), {threads, 0});
+}
+
+// Prompt, compress, two compressed slices, then 40 decode steps: all logits on the way.
+std::vector<float> journey(Session* s, uint64_t seed = 1) {
+  const auto tokens = some_tokens(220, seed);
+  const std::span<const int32_t> all(tokens);
+  std::vector<float> logits, slice;
+  const auto keep = [&](std::span<const float> row) {
+    logits.insert(logits.end(), row.begin(), row.end());
+  };
+  EXPECT_TRUE(s->prefill(all.first(120)));
+  keep(s->logits());
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(s->feed(all.subspan(120 + 30 * static_cast<size_t>(i), 30), &slice));
+    keep(slice);
+    EXPECT_TRUE(s->compress());
+  }
+  for (size_t i = 180; i < 220; ++i) {
+    EXPECT_TRUE(s->step(all[i]));
+    keep(s->logits());
+  }
+  return logits;
+}
+
+TEST(Session, KeepOneIsBitExactWithF16) {
+  Session reference = session("f16");
+  const auto expected = journey(&reference);
+  for (const char* plan : {"mikv:keep=1", "mikv-4:keep=1", "h2o:keep=1", "mikv-c:keep=1",
+                           "random:keep=1", "streaming:keep=1"}) {
+    Session s = session(plan);
+    EXPECT_EQ(journey(&s), expected) << plan;
+  }
+}
+
+TEST(Session, KeepZeroIsPlainRtn) {
+  for (const char* bits : {"2", "3", "4"}) {
+    Session rtn = session(std::string("rtn") + bits);
+    Session mikv = session(std::string("mikv:keep=0,low=u") + bits);
+    EXPECT_EQ(journey(&rtn), journey(&mikv)) << bits;
+  }
+}
+
+TEST(Session, EveryPresetRunsCountsItsTokensAndItsBytes) {
+  for (const PresetInfo& preset : presets()) {
+    Session s = session(preset.name);
+    for (float x : journey(&s)) ASSERT_TRUE(std::isfinite(x)) << preset.name;
+    const CacheReport report = s.report(true);
+    EXPECT_EQ(report.tokens, 220);
+    const bool evicts = report.plan.find("low=drop") != std::string::npos && preset.name != "f16";
+    if (evicts) {
+      EXPECT_LT(report.readable_tokens, 70) << preset.name;
+    } else {
+      EXPECT_EQ(report.readable_tokens, 220) << preset.name;
+    }
+    size_t sum = 0;
+    for (const auto& part : report.breakdown) sum += part.bytes;
+    EXPECT_EQ(report.bytes, sum);
+    EXPECT_GE(report.peak_bytes, report.bytes);
+    EXPECT_NEAR(report.bits_per_value, 8.0 * static_cast<double>(sum) / (2.0 * 220 * 6 * 2 * 64),
+                1e-9);
+    EXPECT_NEAR(report.compression_factor, 16.0 / report.bits_per_value, 1e-9);
+    EXPECT_EQ(report.layers.size(), 6u);
+  }
+}
+
+TEST(Session, LongContextsApproachTheNominalBits) {
+  Session s = session("rtn2");
+  const auto tokens = some_tokens(2000);
+  ASSERT_TRUE(s.prefill(tokens));
+  const CacheReport report = s.report();
+  EXPECT_GT(report.bits_per_value, report.paper_bits_per_value);
+  EXPECT_LT(report.bits_per_value, report.paper_bits_per_value + 1.2);
+  EXPECT_GT(report.peak_bytes, 2 * report.bytes);  // the exact prompt was resident once
+}
+
+TEST(Session, SameInputSameResultForAnyNumberOfThreads) {
+  for (const char* plan : {"mikv", "mikv-int8", "q4_0-rot"}) {
+    Session one = session(plan, 1), two = session(plan, 2), again = session(plan, 2);
+    const auto expected = journey(&one);
+    EXPECT_EQ(journey(&two), expected) << plan;
+    EXPECT_EQ(journey(&again), expected) << plan;
+    EXPECT_EQ(two.report().bytes, again.report().bytes);
+    EXPECT_EQ(one.report().bytes, two.report().bytes);
+  }
+}
+
+TEST(Session, F16AgreesWithTheDenseOracle) {
+  const auto tokens = some_tokens(200);
+  const Transformer& model = *embedded().transformer();
+  DenseAttention dense(model.config().attention_shape());
+  ThreadPool pool(2);
+  auto scratch = model.make_scratch();
+  std::vector<float> expected(200 * 2048), found;
+  ASSERT_TRUE(model.forward(tokens, 0, dense, pool, *scratch, expected.data(), true));
+  Session s = session("f16", 2);
+  ASSERT_TRUE(s.feed(tokens, &found));
+  double worst = 0, power = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    worst = std::max(worst, static_cast<double>(std::fabs(found[i] - expected[i])));
+    power += expected[i] * expected[i];
+  }
+  EXPECT_LT(worst, 0.05) << "f16 rounding of keys and values";
+  EXPECT_GT(power / static_cast<double>(expected.size()), 0.1);
+  Session steps = session("f16", 1);
+  for (size_t t = 0; t < 50; ++t) {
+    ASSERT_TRUE(steps.step(tokens[t]));
+    for (size_t v = 0; v < 2048; ++v)
+      ASSERT_NEAR(steps.logits()[v], found[t * 2048 + v], 1e-2) << "token " << t;
+  }
+}
+
+TEST(Session, RefusalsSayWhatIsAllowedAndFeedNothing) {
+  Session s = *Session::create(embedded(), *Plan::parse("f16"), {1, 100});
+  const auto tokens = some_tokens(101);
+  const auto overflow = s.feed(tokens);
+  ASSERT_FALSE(overflow);
+  EXPECT_EQ(overflow.error().code, ErrorCode::bad_input);
+  EXPECT_NE(overflow.error().message.find("100"), std::string::npos);
+  const std::vector<int32_t> unknown = {1, 2048};
+  EXPECT_FALSE(s.feed(unknown));
+  EXPECT_EQ(s.tokens(), 0);
+  EXPECT_TRUE(s.logits().empty());
+  EXPECT_FALSE(Session::create(embedded(), *Plan::parse("f16"), {1, 4097000}));
+  EXPECT_FALSE(Session::create(embedded(), *Plan::parse("f16"), {-1, 0}));
+  EXPECT_FALSE(Session::create(embedded(), *Plan::parse("mikv:low=u2g128"), {1, 0}));
+}
+
+TEST(Session, StoppingLeavesAUsableSession) {
+  Session s = session("mikv");
+  const auto tokens = some_tokens(700);
+  const auto stopped = s.feed(tokens, nullptr, [](double, double) { return false; });
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, ErrorCode::cancelled);
+  EXPECT_EQ(s.tokens(), Transformer::kSliceTokens);
+  EXPECT_TRUE(s.step(5));
+}
+
+TEST(Session, SamplingIsSeededAndTopPNarrowsIt) {
+  Session s = session("f16");
+  ASSERT_TRUE(s.prefill(some_tokens(20)));
+  const int32_t greedy = s.sample();
+  s.seed(3);
+  std::vector<int32_t> first, second;
+  for (int i = 0; i < 50; ++i) first.push_back(s.sample(1.0f));
+  s.seed(3);
+  for (int i = 0; i < 50; ++i) second.push_back(s.sample(1.0f));
+  EXPECT_EQ(first, second);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(s.sample(1.0f, 1e-6f), greedy);
+}
+
+TEST(CompressedAttention, NanInTheModelIsAnErrorAndEndsTheSession) {
+  ThreadPool pool(1);
+  const AttentionShape shape{1, 1, 1, 8};
+  RopeConfig rope;
+  rope.dim = 8;
+  auto site = CompressedAttention::make(*Plan::parse("f16"), shape, rope, 16, &pool);
+  ASSERT_TRUE(site);
+  std::vector<float> row(8, 1.0f), out(8), bad(8, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE((*site)->attend({0, 1, 0, row.data(), row.data(), row.data(), out.data()}));
+  const auto error = (*site)->attend({0, 1, 1, row.data(), row.data(), bad.data(), out.data()});
+  ASSERT_FALSE(error);
+  EXPECT_NE(error.error().message.find("position 1: the value"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kvkeep
