@@ -9,7 +9,7 @@
 namespace kvkeep {
 namespace {
 
-constexpr int64_t kPanelRows = 64;
+constexpr int64_t kPanelRows = 64;          // 128 is 4 % faster on one core, but leaves others idle
 constexpr int64_t kGemvItemValues = 32768;  // about 64 KiB of 16-bit weights
 constexpr int64_t kMinGemvRows = 16, kMaxGemvRows = 256;
 

@@ -9,6 +9,8 @@
 namespace kvkeep {
 namespace {
 
+using std::string_view_literals::operator""sv;
+
 struct Refusal {
   const char* what;
   EditedModel model;
@@ -31,7 +33,9 @@ TEST(Config, RefusesWhatItCannotRunInOneLineThatNamesWhatIsAllowed) {
        "edited.gguf: attention.value_length is 8, expected attention.key_length, 16"},
       {"heads", llama().set("llama.attention.head_count_kv", 3),
        "edited.gguf: attention.head_count 4 is not a multiple of attention.head_count_kv 3"},
-      {"scaling", EditedModel("llama-linear.gguf").replace("linear", "yarn!!"),
+      {"scaling",
+       EditedModel("llama-linear.gguf")
+           .replace("\6\0\0\0\0\0\0\0linear"sv, "\6\0\0\0\0\0\0\0yarn!!"sv),
        "edited.gguf: llama.rope.scaling.type is 'yarn!!', allowed are none, linear, and llama3 as "
        "tensor rope_freqs.weight"},
       {"rms eps", llama().set("llama.attention.layer_norm_rms_epsilon", 0x7fc00000u),
