@@ -133,19 +133,29 @@ std::vector<float> scores(const Fixture& f) {
   return all;
 }
 
+// Every preset, and the longest chain of transforms.
+std::vector<std::string> plans_under_test() {
+  std::vector<std::string> plans = {"mikv:transform=centre+balance+hadamard"};
+  for (const PresetInfo& preset : presets()) plans.push_back(preset.name);
+  return plans;
+}
+
 constexpr Setting kSettings[] = {{2, 2, 64, 1}, {1, 4, 80, 2}, {3, 1, 32, 2}, {1, 20, 40, 1}};
 
 TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
-  for (const PresetInfo& preset : presets())
+  for (const std::string& plan : plans_under_test())
     for (const Setting& setting : kSettings) {
-      const std::string what = preset.name + " dim " + std::to_string(setting.dim);
-      Fixture f(preset.name, setting);
+      const std::string what = plan + " dim " + std::to_string(setting.dim);
+      Fixture f(plan, setting);
       f.append(150);
+      const auto prompt_q = f.normals(f.q_size(150));
+      f.pipeline.observe_queries(0, prompt_q.data(), 150, setting.gqa);
       f.demote(true);
       for (int step = 0; step < 20; ++step) {
         f.append(1);
         const auto before = scores(f);
         const auto q = f.normals(f.q_size(1));
+        f.pipeline.observe_queries(0, q.data(), 1, setting.gqa);
         std::vector<float> out(q.size());
         std::vector<std::vector<double>> mass;
         const auto expected = f.oracle(1, q, &mass);
@@ -158,14 +168,15 @@ TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
 }
 
 TEST(Attention, PrefillEqualsTheOracleForEveryPreset) {
-  for (const PresetInfo& preset : presets())
+  for (const std::string& plan : plans_under_test())
     for (const Setting& setting : kSettings) {
-      const std::string what = preset.name + " dim " + std::to_string(setting.dim);
-      Fixture f(preset.name, setting);
+      const std::string what = plan + " dim " + std::to_string(setting.dim);
+      Fixture f(plan, setting);
       for (int slice : {70, 2, 33}) {
         f.append(slice);
         const auto before = scores(f);
         const auto q = f.normals(f.q_size(slice));
+        f.pipeline.observe_queries(0, q.data(), slice, setting.gqa);
         std::vector<float> out(q.size());
         std::vector<std::vector<double>> mass;
         const auto expected = f.oracle(slice, q, &mass);

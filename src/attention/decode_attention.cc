@@ -26,15 +26,17 @@ size_t DecodeAttention::scratch_bytes() const {
          block_logits_.bytes() + states_.capacity() * sizeof(AttentionState);
 }
 
-void DecodeAttention::prepare_queries(const float* q) {
+void DecodeAttention::prepare_queries(int layer, const float* q) {
   const int rows = heads_.kv_heads * heads_.gqa_ratio;
   const float scale = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < heads_.head_dim; ++c)
       exact_q_[static_cast<size_t>(r * stride_ + c)] = scale * q[r * heads_.head_dim + c];
   std::memcpy(coded_q_.data(), exact_q_.data(), exact_q_.size() * sizeof(float));
+  const int group = heads_.gqa_ratio;
   for (const auto& transform : pipeline_->transforms())
-    transform->query(coded_q_.data(), rows, stride_);
+    for (int h = 0; h < heads_.kv_heads; ++h)
+      transform->query({layer, h}, coded_q_.data() + h * group * stride_, group, stride_);
 }
 
 void DecodeAttention::plan_items(const Sequence& cache, int layer) {
@@ -149,7 +151,7 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
 
 void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* out,
                              ThreadPool* pool) {
-  prepare_queries(q);
+  prepare_queries(layer, q);
   plan_items(*cache, layer);
   const size_t per_worker = static_cast<size_t>(heads_.gqa_ratio * kBlockTokens);
   block_logits_.resize(static_cast<size_t>(pool->size()) * per_worker);

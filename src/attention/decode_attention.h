@@ -34,7 +34,7 @@ class DecodeAttention {
     size_t logits;  // offset of its first block's [gqa_ratio][64] logits, if the level is scored
   };
   void plan_items(const Sequence& cache, int layer);
-  void prepare_queries(const float* q);
+  void prepare_queries(int layer, const float* q);
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total);

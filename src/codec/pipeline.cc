@@ -85,8 +85,13 @@ Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& contex
     if (slot.slot != "transform") continue;
     auto transform = make_transform(slot, context);
     if (!transform) continue;
-    if (transform->has_bias() && !made.transforms_.empty())
-      return bad_input("plan: slot 'transform': {} must come first", slot.method);
+    if (!made.transforms_.empty() && made.transforms_.back()->order() >= transform->order())
+      return bad_input(
+          "plan: slot 'transform': {} must come earlier; allowed: centre+balance+hadamard",
+          slot.method);
+    if (transform->observes_queries())
+      made.query_max_.resize(
+          static_cast<size_t>(context.layers * context.kv_heads * context.head_dim));
     made.transforms_.push_back(std::move(transform));
   }
   const PartShape exact = part_shape({LayoutId::f16, 0}, context.head_dim);
@@ -209,23 +214,51 @@ void Pipeline::remove(Tier* tier, const Level& level, int slot) const {
   tier->pop();
 }
 
-void Pipeline::fit(const Sequence& cache, HeadIndex head) {
-  auto& fitted = fitted_[static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head)];
-  if (fitted) return;
-  fitted = 1;
-  for (const auto& transform : transforms_) {
-    if (!transform->needs_fit()) continue;
-    const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
-    const auto n = static_cast<size_t>(tier.size()), d = static_cast<size_t>(context_.head_dim);
-    std::vector<float> keys(n * d), value(d);
-    std::vector<int32_t> positions(n);
-    for (size_t i = 0; i < n; ++i) {
-      const int slot = static_cast<int>(i);
-      read_stored(levels_[0], tier, slot, keys.data() + i * d, value.data());
-      positions[i] = tier.position(slot);
+void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_ratio) {
+  const auto d = static_cast<size_t>(context_.head_dim);
+  const auto first = static_cast<size_t>(layer * context_.kv_heads);
+  if (query_max_.empty() || fitted_[first]) return;
+  for (int r = 0; r < rows; ++r)
+    for (size_t h = 0; h < static_cast<size_t>(context_.kv_heads); ++h) {
+      float* top = query_max_.data() + (first + h) * d;
+      for (int g = 0; g < gqa_ratio; ++g)
+        for (size_t c = 0; c < d; ++c) top[c] = std::max(top[c], std::fabs(*q++));
     }
-    transform->fit(head, keys, positions);
+}
+
+void Pipeline::fit(const Sequence& cache, HeadIndex head) {
+  const auto index = static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head);
+  if (fitted_[index]) return;
+  fitted_[index] = 1;
+  if (std::none_of(transforms_.begin(), transforms_.end(),
+                   [](const auto& transform) { return transform->needs_fit(); }))
+    return;
+  const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
+  const auto n = static_cast<size_t>(tier.size()), d = static_cast<size_t>(context_.head_dim);
+  std::vector<float> keys(n * d), value(d);
+  std::vector<int32_t> positions(n);
+  for (size_t i = 0; i < n; ++i) {
+    read_stored(levels_[0], tier, static_cast<int>(i), keys.data() + i * d, value.data());
+    positions[i] = tier.position(static_cast<int>(i));
   }
+  FitInput input{keys, positions, {}};
+  if (!query_max_.empty()) input.query_max = {query_max_.data() + index * d, d};
+  for (const auto& transform : transforms_) {
+    transform->fit(head, input);
+    for (size_t i = 0; i < n; ++i) transform->forward_key(head, keys.data() + i * d, positions[i]);
+  }
+}
+
+size_t Pipeline::transform_bytes() const {
+  size_t bytes = query_max_.capacity() * sizeof(float);
+  for (const auto& transform : transforms_) bytes += transform->state_bytes();
+  return bytes;
+}
+
+size_t Pipeline::shared_bytes() const {
+  size_t bytes = 0;
+  for (const auto& transform : transforms_) bytes += transform->shared_bytes();
+  return bytes;
 }
 
 bool Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {

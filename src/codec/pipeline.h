@@ -41,6 +41,10 @@ class Pipeline {
   bool observes_attention() const { return observes_attention_; }
   const std::vector<std::unique_ptr<Transform>>& transforms() const { return transforms_; }
 
+  // Shows the queries of one layer's read, [rows][kv_heads * gqa_ratio][head_dim], after RoPE; kept
+  // only where a transform learns from them and has not been fitted yet.
+  void observe_queries(int layer, const float* q, int rows, int gqa_ratio);
+
   // Appends the exact row k, v [head_dim] at level 0. An error if a value is not finite in f16.
   Result<void> append(Sequence* cache, HeadIndex head, int position, const float* k,
                       const float* v) const;
@@ -56,6 +60,10 @@ class Pipeline {
   // Adds what one read showed to the scores of one block's first slots; mass may be empty.
   void update_scores(Tier* tier, HeadIndex head, int block, int count,
                      std::span<const float> mass) const;
+
+  // Of all transforms: bytes of this sequence, and bytes every sequence of the model shares.
+  size_t transform_bytes() const;
+  size_t shared_bytes() const;
 
   // Bits a value costs in the accounting of the method's paper: codes, scales and minima of the
   // planned shares; no positions, scores, windows or slack.
@@ -73,7 +81,8 @@ class Pipeline {
   std::unique_ptr<Scorer> scorer_;
   std::vector<std::unique_ptr<Transform>> transforms_;
   std::vector<Level> levels_;
-  std::vector<uint8_t> fitted_;  // [layers][kv_heads]
+  std::vector<uint8_t> fitted_;   // [layers][kv_heads]
+  std::vector<float> query_max_;  // [layers][kv_heads][head_dim], if a transform observes queries
   bool evicts_ = false, observes_attention_ = false;
 };
 

@@ -213,7 +213,9 @@ TEST(Pipeline, RefusesWhatDoesNotFitTheModel) {
   const auto wide = Pipeline::make(*Plan::parse("mikv:low=u2g128"), small_context(64));
   ASSERT_FALSE(wide);
   EXPECT_NE(wide.error().message.find("head_dim is 64"), std::string::npos);
-  EXPECT_FALSE(Pipeline::make(*Plan::parse("mikv:transform=hadamard+centre"), small_context(64)));
+  for (const char* chain : {"hadamard+centre", "hadamard+balance", "balance+centre"})
+    EXPECT_FALSE(
+        Pipeline::make(*Plan::parse(std::string("mikv:transform=") + chain), small_context(64)));
 }
 
 }  // namespace

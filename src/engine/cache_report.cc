@@ -50,15 +50,13 @@ Sums sum_parts(const CompressedAttention& site) {
 void fill_breakdown(const CompressedAttention& site, CacheReport* report) {
   const Sums sums = sum_parts(site);
   const CacheUsage usage = site.cache().usage();
-  size_t state = 0;
-  for (const auto& transform : site.pipeline().transforms()) {
-    state += transform->state_bytes();
-    report->shared_bytes += transform->shared_bytes();
-  }
+  report->shared_bytes = site.pipeline().shared_bytes();
   report->breakdown = {
-      {"exact", sums.exact},          {"codes", sums.codes},    {"scales", sums.scales},
-      {"positions", usage.positions}, {"scores", usage.scores}, {"slack", usage.slack},
-      {"tables", usage.tables},       {"transform", state},     {"shared", report->shared_bytes}};
+      {"exact", sums.exact},           {"codes", sums.codes},
+      {"scales", sums.scales},         {"positions", usage.positions},
+      {"scores", usage.scores},        {"slack", usage.slack},
+      {"tables", usage.tables},        {"transform", site.pipeline().transform_bytes()},
+      {"shared", report->shared_bytes}};
   for (const auto& part : report->breakdown) report->bytes += part.bytes;
 }
 

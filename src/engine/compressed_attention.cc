@@ -48,6 +48,7 @@ Result<void> CompressedAttention::append(const AttentionCall& call) {
 
 Result<void> CompressedAttention::attend(const AttentionCall& call) {
   if (auto done = append(call); !done) return done;
+  pipeline_.observe_queries(call.layer, call.q, call.tokens, shape_.gqa_ratio());
   if (call.tokens == 1) {
     decode_.attend(&cache_, call.layer, call.q, call.out, pool_);
   } else {
@@ -74,10 +75,7 @@ void CompressedAttention::demote(bool flush) {
 }
 
 size_t CompressedAttention::resident_bytes() const {
-  size_t bytes = cache_.resident_bytes();
-  for (const auto& transform : pipeline_.transforms())
-    bytes += transform->state_bytes() + transform->shared_bytes();
-  return bytes;
+  return cache_.resident_bytes() + pipeline_.transform_bytes() + pipeline_.shared_bytes();
 }
 
 }  // namespace kvkeep

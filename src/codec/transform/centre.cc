@@ -35,13 +35,14 @@ class Centre : public Transform {
     }
   }
 
+  int order() const override { return 0; }
   bool needs_fit() const override { return true; }
   bool has_bias() const override { return true; }
   size_t state_bytes() const override { return means_.bytes(); }
   size_t shared_bytes() const override { return table_.bytes(); }
 
-  void fit(HeadIndex head, std::span<const float> keys,
-           std::span<const int32_t> positions) override {
+  void fit(HeadIndex head, const FitInput& input) override {
+    const auto [keys, positions, query_max] = input;
     const auto dim = static_cast<size_t>(context_.head_dim);
     std::vector<double> sum(dim);
     std::vector<float> row(dim);

@@ -21,13 +21,14 @@ class Hadamard : public Transform {
         key_size_(block_size(head_dim, key_cap)),
         value_size_(block_size(head_dim, value_cap)) {}
 
+  int order() const override { return 2; }
   void forward_key(HeadIndex, float* key, int) const override { rotate(key, 1, 0, key_size_); }
   void inverse_key(HeadIndex, float* key, int) const override { rotate(key, 1, 0, key_size_); }
   void forward_value(float* value) const override { rotate(value, 1, 0, value_size_); }
   void inverse_value(float* rows, int count, int stride) const override {
     rotate(rows, count, stride, value_size_);
   }
-  void query(float* rows, int count, int stride) const override {
+  void query(HeadIndex, float* rows, int count, int stride) const override {
     rotate(rows, count, stride, key_size_);
   }
 

@@ -5,8 +5,9 @@
 //   attend: q . k = query(q) . k' + bias(q, position)    out = inverse_value(sum of p * v')
 //
 // Both ways must agree up to float32 rounding. A plan chains transforms: forward in order, inverse
-// in reverse. A method is one .cc file and one row in methods.inc. Const members may be called from
-// several threads; fit() is called once per (layer, kv_head), before its first row is coded.
+// in reverse, with ascending order(). A method is one .cc file and one row in methods.inc. Const
+// members may be called from several threads; fit() is called once per (layer, kv_head), before its
+// first row is coded.
 #pragma once
 
 #include <cstdint>
@@ -31,22 +32,33 @@ struct HeadIndex {
   int layer = 0, kv_head = 0;
 };
 
+// What a transform may learn from before it codes its first row.
+struct FitInput {
+  std::span<const float>
+      keys;  // [n][head_dim], as the transforms before it in the chain leave them
+  std::span<const int32_t> positions;  // [n]
+  std::span<const float> query_max;    // [head_dim]: largest |q| of the head's group so far
+};
+
 class Transform {
  public:
   virtual ~Transform() = default;
 
-  // keys [n][head_dim] with their positions: the exact rows present when compression begins.
-  virtual void fit(HeadIndex, std::span<const float>, std::span<const int32_t>) {}
+  // Place in a chain, ascending: 0 shifts rows (adds a bias to logits), 1 scales channels, 2
+  // rotates.
+  virtual int order() const = 0;
   virtual bool needs_fit() const { return false; }
+  virtual bool observes_queries() const { return false; }
+  virtual void fit(HeadIndex, const FitInput&) {}
 
   virtual void forward_key(HeadIndex head, float* key, int position) const = 0;
   virtual void inverse_key(HeadIndex head, float* key, int position) const = 0;
   virtual void forward_value(float*) const {}
   // Undoes forward_value on `rows` values or outputs, [rows][stride]; it is linear.
-  virtual void inverse_value(float*, int, int) const {}
+  virtual void inverse_value(float*, int /*rows*/, int /*stride*/) const {}
 
-  // In place, q [rows][stride].
-  virtual void query(float*, int, int) const {}
+  // In place, q [rows][stride] of the head's group.
+  virtual void query(HeadIndex, float*, int /*rows*/, int /*stride*/) const {}
   // logits[t] += bias(q, positions[t]); q is one row as it was before query().
   virtual void bias(HeadIndex, const float*, std::span<const int32_t>, float*) const {}
   virtual bool has_bias() const { return false; }

@@ -34,7 +34,9 @@ TEST_P(TransformContract, RowsQueriesAndOutputsAgree) {
   std::vector<int32_t> positions;
   for (int t = 0; t < 100; ++t) positions.push_back(5 * t);
   for (float& x : keys) x = rng.normal() + 1.0f;
-  transform->fit(head, keys, positions);
+  std::vector<float> query_max(d);
+  for (size_t i = 0; i < d; ++i) query_max[i] = 0.1f + static_cast<float>(i);
+  transform->fit(head, {keys, positions, query_max});
   for (int t = 0; t < 100; t += 7) {
     std::vector<float> key(keys.begin() + static_cast<ptrdiff_t>(t * d),
                            keys.begin() + static_cast<ptrdiff_t>((t + 1) * d));
@@ -49,7 +51,7 @@ TEST_P(TransformContract, RowsQueriesAndOutputsAgree) {
     transform->forward_key(head, key.data(), positions[static_cast<size_t>(t)]);
     float logit = 0;
     transform->bias(head, q.data(), {&positions[static_cast<size_t>(t)], 1}, &logit);
-    transform->query(q.data(), 1, c.head_dim);
+    transform->query(head, q.data(), 1, c.head_dim);
     double coded = logit;
     for (size_t i = 0; i < d; ++i) coded += static_cast<double>(q[i]) * key[i];
     EXPECT_NEAR(coded, exact, 2e-4 * (1.0 + std::fabs(exact)));
@@ -91,7 +93,7 @@ TEST(Centre, RemovesTheMeanPreRopeKey) {
     for (int c = 0; c < 64; ++c) key[c] = 3.0f * std::cos(static_cast<float>(c)) + rng.normal();
     rope.apply(key, t);
   }
-  transform->fit({}, keys, positions);
+  transform->fit({}, {keys, positions, {}});
   double before = 0, after = 0;
   for (int t = 0; t < 200; ++t) {
     float* key = keys.data() + t * 64;
@@ -102,6 +104,26 @@ TEST(Centre, RemovesTheMeanPreRopeKey) {
   EXPECT_NEAR(before / (200 * 64), 1.0 + 4.5, 0.4);
   EXPECT_NEAR(after / (200 * 64), 1.0, 0.05);
   EXPECT_EQ(transform->state_bytes(), 128u);
+}
+
+// A channel with keys x32 and queries /32: balanced, both sides have the same largest value.
+TEST(Balance, EvensOutOutlierChannels) {
+  TransformContext context{1, 1, 8, 64, {}};
+  context.rope.dim = 8;
+  const auto transform =
+      make_transform(Plan::parse("mikv:transform=balance")->slot("transform"), context);
+  std::vector<float> keys(8, 1.0f), query_max(8, 1.0f);
+  keys[3] = -32.0f;
+  query_max[3] = 1.0f / 32.0f;
+  query_max[5] = 0.0f;
+  const std::vector<int32_t> positions = {0};
+  transform->fit({}, {keys, positions, query_max});
+  std::vector<float> key = keys, q = query_max;
+  transform->forward_key({}, key.data(), 0);
+  transform->query({}, q.data(), 1, 8);
+  for (size_t c = 0; c < 8; ++c) EXPECT_NEAR(std::fabs(key[c]), 1.0f, 1e-3f) << c;
+  EXPECT_NEAR(q[3], 1.0f, 1e-3f);
+  EXPECT_EQ(q[5], 0.0f);
 }
 
 }  // namespace

@@ -1,0 +1,71 @@
+// MiKV's dynamic outlier awareness (Yang et al. 2024, arXiv 2402.18096, eq. 2-4): per (layer,
+// kv_head, channel) b = sqrt(max|q| / max|k|) over the prompt; keys are coded as k * b and the
+// query is divided by b, so q . k stays and channels with large keys shrink into the common range.
+// It acts on keys after RoPE, only in coded tiers, and is frozen once the prompt is known. Under
+// GQA max|q| is taken over the q_heads of the group.
+#include <algorithm>
+#include <cmath>
+
+#include "base/aligned_buffer.h"
+#include "base/half.h"
+#include "codec/transform/transform.h"
+
+namespace kvkeep {
+namespace {
+
+constexpr float kLeast = 0x1p-8f, kMost = 0x1p8f;  // keeps k * b within f16 reach
+
+class Balance : public Transform {
+ public:
+  explicit Balance(const TransformContext& context)
+      : kv_heads_(context.kv_heads),
+        dim_(context.head_dim),
+        factors_(static_cast<size_t>(context.layers * context.kv_heads * context.head_dim)) {
+    std::fill_n(factors_.data(), factors_.size(), f32_to_f16(1.0f));
+  }
+
+  int order() const override { return 1; }
+  bool needs_fit() const override { return true; }
+  bool observes_queries() const override { return true; }
+  size_t state_bytes() const override { return factors_.bytes(); }
+
+  void fit(HeadIndex head, const FitInput& input) override {
+    for (int c = 0; c < dim_; ++c) {
+      float key_max = 0.0f;
+      for (size_t i = static_cast<size_t>(c); i < input.keys.size(); i += static_cast<size_t>(dim_))
+        key_max = std::max(key_max, std::fabs(input.keys[i]));
+      const float query_max = input.query_max[static_cast<size_t>(c)];
+      if (key_max == 0.0f || query_max == 0.0f) continue;  // stays 1
+      factor(head)[c] = f32_to_f16(std::clamp(std::sqrt(query_max / key_max), kLeast, kMost));
+    }
+  }
+
+  void forward_key(HeadIndex head, float* key, int) const override {
+    for (int c = 0; c < dim_; ++c) key[c] *= f16_to_f32(factor(head)[c]);
+  }
+  void inverse_key(HeadIndex head, float* key, int) const override {
+    for (int c = 0; c < dim_; ++c) key[c] /= f16_to_f32(factor(head)[c]);
+  }
+  void query(HeadIndex head, float* rows, int count, int stride) const override {
+    for (int r = 0; r < count; ++r)
+      for (int c = 0; c < dim_; ++c) rows[r * stride + c] /= f16_to_f32(factor(head)[c]);
+  }
+
+ private:
+  uint16_t* factor(HeadIndex head) {
+    return factors_.data() + (head.layer * kv_heads_ + head.kv_head) * dim_;
+  }
+  const uint16_t* factor(HeadIndex head) const { return const_cast<Balance*>(this)->factor(head); }
+
+  int kv_heads_, dim_;
+  AlignedBuffer<uint16_t> factors_;  // b, f16 [layers][kv_heads][head_dim]
+};
+
+}  // namespace
+
+std::unique_ptr<Transform> make_transform_balance(const Plan::Slot&,
+                                                  const TransformContext& context) {
+  return std::make_unique<Balance>(context);
+}
+
+}  // namespace kvkeep
