@@ -30,33 +30,33 @@ Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
   return session->report();
 }
 
-Result<Plan> plan_of_bytes(const Model& model, const std::string& preset, size_t bytes,
-                           std::span<const int32_t> tokens, int threads,
+Result<Plan> plan_of_bytes(const std::string& preset, size_t bytes, const MeasureBytes& measure,
                            const ProgressFn& progress) {
-  // Bytes are nearly linear in keep: two points and two corrections of the line through the last
-  // two.
-  constexpr int kPrefills = 4;
-  double keeps[kPrefills] = {0.1, 0.3}, sizes[kPrefills] = {};
+  // Bytes are nearly linear in keep: two points, then corrections on the line through the last two.
+  constexpr int kRuns = 5;
+  double keeps[kRuns] = {0.1, 0.3}, sizes[kRuns] = {};
+  const auto wanted = static_cast<double>(bytes);
+  const auto error = [&](int i) { return std::abs(sizes[i] - wanted); };
+  const auto plan_of = [&](int i) {
+    return Plan::parse(fmt::format("{}:keep={}", preset, keeps[i]));
+  };
   int best = 0;
-  for (int i = 0; i < kPrefills; ++i) {
+  for (int i = 0; i < kRuns && (i == 0 || error(best) > 0.01 * wanted); ++i) {
     if (i >= 2) {
       const double slope = (sizes[i - 1] - sizes[i - 2]) / (keeps[i - 1] - keeps[i - 2]);
       if (!(slope > 0)) break;
-      const double keep = keeps[i - 1] + (static_cast<double>(bytes) - sizes[i - 1]) / slope;
+      const double keep = keeps[i - 1] + (wanted - sizes[i - 1]) / slope;
       keeps[i] = std::round(std::clamp(keep, 0.01, 1.0) * 1000) / 1000;
       if (keeps[i] == keeps[i - 1]) break;
     }
-    const auto plan = Plan::parse(fmt::format("{}:keep={}", preset, keeps[i]));
+    const auto plan = plan_of(i);
     if (!plan) return plan;
-    const auto report =
-        measure_cache(model, *plan, tokens, threads, unit_of(progress, i, kPrefills));
-    if (!report) return tl::unexpected(report.error());
-    sizes[i] = static_cast<double>(report->bytes);
-    const auto error = [&](int k) { return std::abs(sizes[k] - static_cast<double>(bytes)); };
+    const auto size = measure(*plan, unit_of(progress, i, kRuns));
+    if (!size) return tl::unexpected(size.error());
+    sizes[i] = static_cast<double>(*size);
     if (error(i) < error(best)) best = i;
-    if (error(best) < 0.01 * static_cast<double>(bytes)) break;
   }
-  return Plan::parse(fmt::format("{}:keep={}", preset, keeps[best]));
+  return plan_of(best);
 }
 
 }  // namespace kvkeep

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,10 +22,12 @@ Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
                                   std::span<const int32_t> tokens, int threads,
                                   const ProgressFn& progress = {});
 
-// The preset with its parameter `keep` chosen such that a prefill of the tokens takes about `bytes`
-// (a few prefills; nearest in [0.01, 1] where the bytes are out of reach).
-Result<Plan> plan_of_bytes(const Model& model, const std::string& preset, size_t bytes,
-                           std::span<const int32_t> tokens, int threads,
+// The bytes of a cache under a plan: whatever run the caller wants to compare plans on.
+using MeasureBytes = std::function<Result<size_t>(const Plan&, const ProgressFn&)>;
+
+// The preset with its parameter `keep` chosen such that it measures about `bytes` (a few runs;
+// nearest in [0.01, 1] where these bytes are out of reach).
+Result<Plan> plan_of_bytes(const std::string& preset, size_t bytes, const MeasureBytes& measure,
                            const ProgressFn& progress = {});
 
 }  // namespace kvkeep

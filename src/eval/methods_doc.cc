@@ -61,11 +61,10 @@ std::string methods_text() {
   Table presets_table({"<preset", "<what it is", "<plan"});
   for (const auto& preset : presets())
     presets_table.add({preset.name, preset.summary, preset.plan});
-  Table table({"<slot", "<method", "<what it does", "<parameters", "<observes", "<origin"});
+  Table table({"<slot", "<method", "<what it does", "<parameters"});
   for (const auto& slot : slots())
     for (const auto& m : methods())
-      if (m.slot == slot)
-        table.add({m.slot, m.name, m.summary, params_text(m), m.observes, m.citation});
+      if (m.slot == slot) table.add({m.slot, m.name, m.summary, params_text(m)});
   return presets_table.text() + "\n" + table.text();
 }
 

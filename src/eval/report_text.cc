@@ -93,7 +93,7 @@ std::string cache_text(const CacheReport& r, bool per_layer) {
   text += fmt::format("tokens    {} cached, {} readable; {} exact at the end, {} at the start\n",
                       grouped(r.tokens), grouped(r.readable_tokens), r.exact_window, r.sinks);
   text += fmt::format("layouts   {}\n", tiers_text(r.tiers));
-  text += fmt::format("bytes     {} ({:.2f}x smaller than f16; largest {}; shared {})\n",
+  text += fmt::format("bytes     {} (compression factor {:.2f}; largest {}; shared {})\n",
                       grouped(static_cast<int64_t>(r.bytes)), r.compression_factor,
                       grouped(static_cast<int64_t>(r.peak_bytes)),
                       grouped(static_cast<int64_t>(r.shared_bytes)));

@@ -1,4 +1,5 @@
 """What scripts rely on: JSON objects, their fields, exit codes, repeatable runs."""
+import json
 import os
 import signal
 import subprocess
@@ -94,15 +95,27 @@ class Output(CliTest):
             self.assertEqual(run("methods", "--markdown")[1], file.read(),
                              "run: kvkeep methods --markdown > docs/methods.md")
 
-    def test_interrupt_ends_cleanly(self):
-        call = [BINARY, "eval", "--plans", PLANS, "-c", "64", "--limit", "40000", "--json"]
-        with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    def interrupted(self, *args):
+        """What a call that would take long has printed after Ctrl-C."""
+        with subprocess.Popen([BINARY, *args], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
             time.sleep(1.5)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 1, err)
-        self.assertIn(b'"interrupted": true', out)
-        self.assertIn(b"kvkeep: stopped", err)
+        self.assertIn("kvkeep: stopped", err.decode().splitlines()[-1])
+        return json.loads(out)
+
+    def test_interrupt_ends_cleanly(self):
+        report = self.interrupted("eval", "--plans", PLANS, "-c", "64", "--limit", "40000",
+                                  "--json")
+        self.assertTrue(report["interrupted"])
+        tokens = {row["metrics"]["tokens"] for row in report["results"]}
+        self.assertLessEqual(len(tokens), 1)
+        report = self.interrupted("run", "-p", "a", "-n", "2000", "--ignore-eos", "--json",
+                                  "--plan", "f16")
+        self.assertTrue(report["interrupted"])
+        self.assertEqual(report["end"], "interrupted")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ constexpr const char* kPlans[] = {"f16", "mikv-4", "mikv", "rtn2"};
 constexpr const char* kFitted[] = {"h2o", "streaming"};
 constexpr const char* kLike = "mikv";
 // Units of work, one prefill each, for the progress line.
-constexpr double kFitUnits = 4, kPplUnits = 2;
+constexpr double kFitUnits = 5, kPplUnits = 2;
 
 struct DemoOptions {
   CommonOptions common;
@@ -82,15 +82,15 @@ Result<void> choose_plans(Demo& demo) {
     return {};
   };
   for (const char* name : kPlans) KVKEEP_TRY(add(Plan::parse(name)));
-  const auto& passage = demo.facts[0].passage;
-  const int threads = demo.options.common.threads;
-  const ProgressFn measuring = demo.work.next(1);
-  const auto like = measure_cache(demo.model, *Plan::parse(kLike), passage, threads, measuring);
+  const MeasureBytes measure = [&](const Plan& plan, const ProgressFn& progress) {
+    const int threads = demo.options.common.threads;
+    return ask_fact(demo.model, plan, demo.facts[0], threads, progress)
+        .map([](const FactAnswer& answer) { return answer.cache.bytes; });
+  };
+  const auto like = measure(*Plan::parse(kLike), demo.work.next(1));
   if (!like) return tl::unexpected(like.error());
-  for (const char* name : kFitted) {
-    const ProgressFn fitting = demo.work.next(kFitUnits);
-    KVKEEP_TRY(add(plan_of_bytes(demo.model, name, like->bytes, passage, threads, fitting)));
-  }
+  for (const char* name : kFitted)
+    KVKEEP_TRY(add(plan_of_bytes(name, *like, measure, demo.work.next(kFitUnits))));
   return {};
 }
 

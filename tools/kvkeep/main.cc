@@ -1,4 +1,6 @@
 // The command line: one subcommand, one action, one exit code (docs/design.md, section 5).
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -26,6 +28,17 @@ int complain(const Error& error) {
   return complain(error.message, error.code == ErrorCode::bad_input ? kExitBadInput : kExitFailed);
 }
 
+// CLI11 would only say that a subcommand is missing.
+std::string unknown_subcommand(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return "";
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == argv[1]) return "";
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  return fmt::format("unknown subcommand '{}'; allowed: {}", argv[1], names);
+}
+
 int run(int argc, char** argv) {
   CLI::App app("kvkeep compresses the key-value cache of a language model and keeps every token");
   app.set_version_flag("--version", std::string("kvkeep ") + kVersion);
@@ -33,6 +46,8 @@ int run(int argc, char** argv) {
   Action action;
   for (const auto add : {add_run, add_eval, add_methods, add_inspect, add_doctor, add_demo})
     add(app, &action);
+  if (const auto problem = unknown_subcommand(app, argc, argv); !problem.empty())
+    return complain(problem, kExitBadInput);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
