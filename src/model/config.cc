@@ -25,7 +25,7 @@ class Reader {
     if (!found) return fail(found.error());
     if (*found >= low && *found <= high) return static_cast<int>(*found);
     return fail(
-        bad_input("{}: {} is {}, allowed are {} to {}", file_.path(), key, *found, low, high)
+        bad_input("'{}': {} is {}, allowed are {} to {}", file_.path(), key, *found, low, high)
             .value());
   }
 
@@ -35,14 +35,14 @@ class Reader {
     if (otherwise && !has(key)) return *otherwise;
     const double found = file_.number(key, std::nan(""));
     if (found >= low && found <= high) return static_cast<float>(found);
-    fail(bad_input("{}: {} is {}, expected a number from {} to {}", file_.path(), key,
+    fail(bad_input("'{}': {} is {}, expected a number from {} to {}", file_.path(), key,
                    std::isnan(found) ? "missing or no number" : fmt::format("{}", found), low, high)
              .value());
     return 0;
   }
 
   void require(bool condition, const std::string& message) {
-    if (!condition) fail(bad_input("{}: {}", file_.path(), message).value());
+    if (!condition) fail(bad_input("'{}': {}", file_.path(), message).value());
   }
 
   bool has(const std::string& key) const { return file_.metadata().contains(key); }
@@ -111,14 +111,14 @@ Result<void> read_rope_factors(const Gguf& file, RopeConfig* rope) {
   if (tensor == nullptr) return {};
   const int64_t pairs = rope->dim / 2;
   if (tensor->type != TensorType::f32 || tensor->shape != std::vector<int64_t>{pairs})
-    return bad_input("{}: tensor rope_freqs.weight has type {} and shape [{}], expected f32 [{}]",
+    return bad_input("'{}': tensor rope_freqs.weight has type {} and shape [{}], expected f32 [{}]",
                      file.path(), tensor_type_name(tensor->type), fmt::join(tensor->shape, ", "),
                      pairs);
   rope->factors.resize(static_cast<size_t>(pairs));
   dequantize(tensor->type, tensor->data.data(), rope->factors.data(), pairs);
   for (float factor : rope->factors)
     if (!(factor >= 1e-6f && factor <= 1e6f))
-      return bad_input("{}: tensor rope_freqs.weight holds {}, allowed are 1e-6 to 1e6",
+      return bad_input("'{}': tensor rope_freqs.weight holds {}, allowed are 1e-6 to 1e6",
                        file.path(), factor);
   return {};
 }
@@ -126,10 +126,10 @@ Result<void> read_rope_factors(const Gguf& file, RopeConfig* rope) {
 Result<void> read_vocab(const Gguf& file, ModelConfig* c) {
   const Tensor* embedding = file.find("token_embd.weight");
   if (embedding == nullptr)
-    return bad_input("{}: tensor token_embd.weight is missing", file.path());
+    return bad_input("'{}': tensor token_embd.weight is missing", file.path());
   const int64_t rows = embedding->shape.size() == 2 ? embedding->shape[1] : 0;
   if (rows < 1 || rows > kMaxVocab)
-    return bad_input("{}: tensor token_embd.weight has shape [{}], expected [{}, 1 to {}]",
+    return bad_input("'{}': tensor token_embd.weight has shape [{}], expected [{}, 1 to {}]",
                      file.path(), fmt::join(embedding->shape, ", "), c->dim, kMaxVocab);
   c->vocab = static_cast<int>(rows);
   return {};
@@ -143,7 +143,7 @@ Result<ModelConfig> read_config(const Gguf& file) {
   if (!architecture) return tl::unexpected(std::move(architecture).error());
   c.architecture = std::move(*architecture);
   if (c.architecture != "llama" && c.architecture != "qwen2" && c.architecture != "qwen3")
-    return bad_input("{}: general.architecture is '{}', allowed are llama, qwen2, qwen3",
+    return bad_input("'{}': general.architecture is '{}', allowed are llama, qwen2, qwen3",
                      file.path(), c.architecture);
   c.name = file.text("general.name", "");
   Reader in(file, c.architecture + ".");

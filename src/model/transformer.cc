@@ -14,8 +14,9 @@ Result<Tokenizer> make_tokenizer(const Gguf& file, int vocab) {
   Result<TokenizerSpec> spec = read_tokenizer_spec(file);
   if (!spec) return tl::unexpected(std::move(spec).error());
   Result<Tokenizer> tokenizer = Tokenizer::make(std::move(*spec));
-  if (tokenizer && tokenizer->vocab_size() > vocab)
-    return bad_input("{}: the tokenizer has {} tokens, but token_embd.weight has {} rows",
+  if (!tokenizer) return bad_input("'{}': {}", file.path(), tokenizer.error().message);
+  if (tokenizer->vocab_size() > vocab)
+    return bad_input("'{}': the tokenizer has {} tokens, but token_embd.weight has {} rows",
                      file.path(), tokenizer->vocab_size(), vocab);
   return tokenizer;
 }

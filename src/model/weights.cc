@@ -1,47 +1,21 @@
 #include "model/weights.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string_view>
 
 #include "base/fail.h"
-#include "base/half.h"
+#include "base/thread_pool.h"
 
 namespace kvkeep {
 namespace {
-
-constexpr float kMaxF16 = 65504.0f;
 
 bool used_in_place(const Tensor& tensor) {
   const bool aligned = reinterpret_cast<uintptr_t>(tensor.data.data()) % sizeof(uint16_t) == 0;
   const TensorType type = tensor.type;
   return aligned &&
          (type == TensorType::f16 || type == TensorType::bf16 || type == TensorType::q8_0);
-}
-
-size_t stored_row_bytes(const Tensor& tensor) {
-  const BlockSize block = tensor_block_size(tensor.type);
-  return static_cast<size_t>(tensor.columns() / block.values * block.bytes);
-}
-
-// All values as 16-bit words; false when one is too large for the target type.
-bool convert(const Tensor& tensor, TensorType target, AlignedBuffer<uint16_t>* out) {
-  const auto columns = static_cast<size_t>(tensor.columns());
-  std::vector<float> row(columns);
-  out->resize(columns * static_cast<size_t>(tensor.rows()));
-  uint16_t* to = out->data();
-  for (int64_t i = 0; i < tensor.rows(); ++i, to += columns) {
-    const size_t offset = static_cast<size_t>(i) * stored_row_bytes(tensor);
-    dequantize(tensor.type, tensor.data.data() + offset, row.data(), tensor.columns());
-    for (size_t j = 0; j < columns; ++j) {
-      if (target == TensorType::f16 && std::abs(row[j]) > kMaxF16) return false;
-      to[j] = target == TensorType::f16 ? f32_to_f16(row[j]) : f32_to_bf16(row[j]);
-    }
-  }
-  return true;
 }
 
 // Takes tensors out of the file by name, checks their shapes and keeps the first error.
@@ -54,9 +28,9 @@ class Loader {
     if (tensor == nullptr) return {};
     Matrix m{tensor->type, tensor->data.data(), rows, columns, stored_row_bytes(*tensor)};
     if (!used_in_place(*tensor)) {
+      if (!pool_) pool_.emplace(hardware_threads());
       auto& words = weights_->converted.emplace_back();
-      m.type = convert(*tensor, TensorType::f16, &words) ? TensorType::f16 : TensorType::bf16;
-      if (m.type == TensorType::bf16) convert(*tensor, TensorType::bf16, &words);
+      m.type = convert_to_16_bits(*tensor, *pool_, &words);
       m.data = reinterpret_cast<const std::byte*>(words.data());
       m.row_bytes = static_cast<size_t>(columns) * sizeof(uint16_t);
     }
@@ -80,7 +54,7 @@ class Loader {
     if (error_) return tl::unexpected(*error_);
     for (const Tensor& tensor : file_.tensors())
       if (!taken_.contains(tensor.name) && tensor.name != "rope_freqs.weight")
-        return bad_input("{}: tensor {} is not known for architecture {}", file_.path(),
+        return bad_input("'{}': tensor {} is not known for architecture {}", file_.path(),
                          tensor.name, architecture);
     return {};
   }
@@ -92,11 +66,11 @@ class Loader {
     if (error_) return nullptr;
     const Tensor* tensor = file_.find(name);
     if (tensor == nullptr) {
-      error_ = bad_input("{}: tensor {} is missing, expected with shape [{}]", file_.path(), name,
+      error_ = bad_input("'{}': tensor {} is missing, expected with shape [{}]", file_.path(), name,
                          fmt::join(shape, ", "))
                    .value();
     } else if (tensor->shape != shape) {
-      error_ = bad_input("{}: tensor {} has shape [{}], expected [{}]", file_.path(), name,
+      error_ = bad_input("'{}': tensor {} has shape [{}], expected [{}]", file_.path(), name,
                          fmt::join(tensor->shape, ", "), fmt::join(shape, ", "))
                    .value();
     } else {
@@ -108,6 +82,7 @@ class Loader {
 
   const Gguf& file_;
   Weights* weights_;
+  std::optional<ThreadPool> pool_;  // made when something must be converted
   std::set<std::string_view> taken_;
   std::optional<Error> error_;
 };

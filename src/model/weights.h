@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
 #include "model/config.h"
 #include "model/gguf.h"
 
@@ -45,6 +46,13 @@ struct Weights {
   size_t bytes = 0;                                // of all the above, tied matrices once
   int64_t parameters = 0;
 };
+
+size_t stored_row_bytes(const Tensor& tensor);
+
+// Fills words [rows][columns] with the tensor's values as F16, or as BF16 when one of them is
+// beyond the range of F16; says which.
+TensorType convert_to_16_bits(const Tensor& tensor, ThreadPool& pool,
+                              AlignedBuffer<uint16_t>* words);
 
 Result<Weights> load_weights(const Gguf& file, const ModelConfig& config);
 

@@ -21,25 +21,26 @@ TEST(Config, RefusesWhatItCannotRunInOneLineThatNamesWhatIsAllowed) {
   const auto llama = [] { return EditedModel("llama-gqa.gguf"); };
   const std::vector<Refusal> refusals = {
       {"architecture", llama().replace("llama", "gemma"),
-       "edited.gguf: general.architecture is 'gemma', allowed are llama, qwen2, qwen3"},
+       "'edited.gguf': general.architecture is 'gemma', allowed are llama, qwen2, qwen3"},
       {"no layers", llama().set("llama.block_count", 0),
-       "edited.gguf: llama.block_count is 0, allowed are 1 to 1024"},
+       "'edited.gguf': llama.block_count is 0, allowed are 1 to 1024"},
       {"absurd dim", llama().set("llama.embedding_length", 0xfffffff0u),
-       "edited.gguf: llama.embedding_length is 4294967280, allowed are 8 to 65536"},
+       "'edited.gguf': llama.embedding_length is 4294967280, allowed are 8 to 65536"},
       {"head_dim",
        llama().set("llama.attention.key_length", 20).set("llama.attention.value_length", 20),
-       "edited.gguf: head_dim is 20, allowed are multiples of 8 from 8 to 512"},
+       "'edited.gguf': head_dim is 20, allowed are multiples of 8 from 8 to 512"},
       {"value_length", llama().set("llama.attention.value_length", 8),
-       "edited.gguf: attention.value_length is 8, expected attention.key_length, 16"},
+       "'edited.gguf': attention.value_length is 8, expected attention.key_length, 16"},
       {"heads", llama().set("llama.attention.head_count_kv", 3),
-       "edited.gguf: attention.head_count 4 is not a multiple of attention.head_count_kv 3"},
+       "'edited.gguf': attention.head_count 4 is not a multiple of attention.head_count_kv 3"},
       {"scaling",
        EditedModel("llama-linear.gguf")
            .replace("\6\0\0\0\0\0\0\0linear"sv, "\6\0\0\0\0\0\0\0yarn!!"sv),
-       "edited.gguf: llama.rope.scaling.type is 'yarn!!', allowed are none, linear, and llama3 as "
+       "'edited.gguf': llama.rope.scaling.type is 'yarn!!', allowed are none, linear, and llama3 "
+       "as "
        "tensor rope_freqs.weight"},
       {"rms eps", llama().set("llama.attention.layer_norm_rms_epsilon", 0x7fc00000u),
-       "edited.gguf: llama.attention.layer_norm_rms_epsilon is missing or no number, expected a "
+       "'edited.gguf': llama.attention.layer_norm_rms_epsilon is missing or no number, expected a "
        "number from 1e-12 to 0.1"},
   };
   for (const Refusal& refusal : refusals)
@@ -63,13 +64,13 @@ TEST(Config, ReadsLlama3DivisorsLinearFactorsAndBiases) {
 
 TEST(Weights, NameTheTensorThatIsMissingMisshapenOrUnknown) {
   EXPECT_EQ(EditedModel("llama-gqa.gguf").replace("blk.1.ffn_up", "blk.1.ffn_xx").error(),
-            "edited.gguf: tensor blk.1.ffn_up.weight is missing, expected with shape [64, 96]");
+            "'edited.gguf': tensor blk.1.ffn_up.weight is missing, expected with shape [64, 96]");
   EXPECT_EQ(EditedModel("llama-gqa.gguf").set("llama.attention.head_count_kv", 4).error(),
-            "edited.gguf: tensor blk.0.attn_k.weight has shape [64, 32], expected [64, 64]");
+            "'edited.gguf': tensor blk.0.attn_k.weight has shape [64, 32], expected [64, 64]");
   EXPECT_EQ(EditedModel("llama-gqa.gguf").set("llama.block_count", 1).error(),
-            "edited.gguf: tensor blk.1.attn_q.weight is not known for architecture llama");
+            "'edited.gguf': tensor blk.1.attn_q.weight is not known for architecture llama");
   EXPECT_EQ(EditedModel("llama-llama3.gguf").set("llama.attention.key_length", 24).error(),
-            "edited.gguf: attention.value_length is 32, expected attention.key_length, 24");
+            "'edited.gguf': attention.value_length is 32, expected attention.key_length, 24");
 }
 
 TEST(Weights, StayInPlaceOrTakeTwoBytesEach) {

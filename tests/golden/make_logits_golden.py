@@ -30,7 +30,7 @@ TEXT = ("It was a bright cold morning, and the whole of the little town had come
         "is <48213>\nline pale-stone: REGISTER_CONTENT is <90177>\n")
 VOCAB, TOKENS, EVERY = 272, 100, 4
 COMMON = dict(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, intermediate_size=96, rms_norm_eps=1e-5,
-              max_position_embeddings=512, bos_token_id=256, eos_token_id=257)
+              max_position_embeddings=512, bos_token_id=257, eos_token_id=258)
 TYPES = gguf.GGMLQuantizationType
 
 
@@ -140,14 +140,14 @@ def write_metadata(writer, config):
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
-    special = [f"<|special{i}|>" for i in range(VOCAB - 256)]
+    special = [f"<|special{i}|>" for i in range(VOCAB - 257)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(byte_alphabet() + special)
-    writer.add_token_types([1] * 256 + [3] * len(special))
+    writer.add_token_list([*byte_alphabet(), "th", *special])
+    writer.add_token_types([1] * 257 + [3] * len(special))
     writer.add_token_merges(["t h"])
-    writer.add_bos_token_id(256)
-    writer.add_eos_token_id(257)
+    writer.add_bos_token_id(257)
+    writer.add_eos_token_id(258)
 
 
 def write_gguf(path, name, kind, model):
