@@ -126,8 +126,7 @@ void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
       table.exp_sum(row, count, total[h].max);
       for (int t = 0; t < count; ++t) mass[t] += row[t] / total[h].sum;
     }
-    pipeline_->update_scores(&tier, {layer, item.kv_head}, b, count,
-                             {mass, static_cast<size_t>(count)});
+    pipeline_->update_scores(&tier, b, count, {mass, static_cast<size_t>(count)}, 1);
   }
 }
 
@@ -144,6 +143,9 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
         merge(&totals[h], states_[item.state + static_cast<size_t>(h)], d);
     for (int c = 0; c < d; ++c) row[c] /= totals[h].sum;
   }
+  const Tier& newest = cache->tier(layer, kv_head, 0);
+  const int position = newest.position(newest.size() - 1);
+  if (!pipeline_->scorer().observes_row(position, position)) return;
   for (const Item& item : items_)
     if (item.kv_head == kv_head && pipeline_->levels()[static_cast<size_t>(item.level)].scored)
       score(cache, layer, item, totals);

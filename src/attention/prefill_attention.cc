@@ -55,7 +55,7 @@ void PrefillAttention::attend_rows(int kv_head, int first, int count, int tokens
       const float sum = table.exp_sum(row, visible, table.max(row, visible));
       table.scale(row, visible, 1.0f / sum);
       std::fill(row + visible, row + columns, 0.0f);
-      if (mass)
+      if (mass && observed_[static_cast<size_t>(first + r)])
         for (int c = 0; c < visible; ++c) mass[c] += row[c];
     }
     gemm_nn(count, d, columns, 1.0f, probabilities, stride, values, d, 0.0f, out + offset, width);
@@ -76,10 +76,24 @@ void PrefillAttention::score(Sequence* cache, int layer, int kv_head, int row_bl
             base + static_cast<size_t>(r) * rows_ + range.row + (slot - range.first);
         for (int t = 0; t < count; ++t) mass[t] += part[t];
       }
-      pipeline_->update_scores(&tier, {layer, kv_head}, slot / kBlockTokens, count,
-                               {mass, static_cast<size_t>(count)});
+      pipeline_->update_scores(&tier, slot / kBlockTokens, count,
+                               {mass, static_cast<size_t>(count)}, observed_rows_);
     }
   }
+}
+
+// Which of the slice's rows the scorer wants to see.
+void PrefillAttention::observe_rows(const Sequence& cache, int layer, int tokens) {
+  const Tier& newest = cache.tier(layer, 0, 0);
+  const int last = newest.position(newest.size() - 1);
+  observed_rows_ = 0;
+  observed_.assign(static_cast<size_t>(tokens), 0);
+  if (!pipeline_->observes_attention()) return;
+  for (int r = 0; r < tokens; ++r)
+    if (pipeline_->scorer().observes_row(last - (tokens - 1 - r), last)) {
+      observed_[static_cast<size_t>(r)] = 1;
+      ++observed_rows_;
+    }
 }
 
 void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const float* q, float* out,
@@ -97,7 +111,8 @@ void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const floa
                          keys_.data() + at, values_.data() + at);
   });
   const int row_blocks = (tokens + kRowBlock - 1) / kRowBlock;
-  const bool observe = pipeline_->observes_attention();
+  observe_rows(*cache, layer, tokens);
+  const bool observe = observed_rows_ > 0;
   if (observe) {
     mass_.resize(kv_heads * static_cast<size_t>(row_blocks) * rows_);
     std::memset(mass_.data(), 0, mass_.size() * sizeof(float));

@@ -31,6 +31,7 @@ class PrefillAttention {
     int kv_head, level, first, count;  // slots
     size_t row;                        // first row in the head's scratch
   };
+  void observe_rows(const Sequence& cache, int layer, int tokens);
   void plan_ranges(const Sequence& cache, int layer);
   void attend_rows(int kv_head, int first, int count, int tokens, const float* q, float* out,
                    float* probabilities, float* mass) const;
@@ -41,6 +42,8 @@ class PrefillAttention {
   size_t rows_ = 0;                // slots of the fullest head
   std::vector<size_t> head_rows_;  // slots of each kv_head
   std::vector<Range> ranges_;
+  std::vector<uint8_t> observed_;  // [tokens] rows of the slice whose attention counts
+  int observed_rows_ = 0;
   AlignedBuffer<float> keys_, values_;  // [kv_heads][rows][head_dim]
   AlignedBuffer<float> probabilities_;  // [workers][64][rows]
   AlignedBuffer<float> mass_;           // [kv_heads][row blocks][rows]

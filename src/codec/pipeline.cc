@@ -81,6 +81,7 @@ Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& contex
   const auto scorer = find_method("scorer", plan.slot("scorer").method);
   if (!scorer) return tl::unexpected(scorer.error());
   made.observes_attention_ = (*scorer)->observes == Observes::attention;
+  made.observes_keys_ = (*scorer)->observes == Observes::keys;
   for (const Plan::Slot& slot : plan.slots()) {
     if (slot.slot != "transform") continue;
     auto transform = make_transform(slot, context);
@@ -139,43 +140,59 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
   return {};
 }
 
-void Pipeline::update_scores(Tier* tier, HeadIndex head, int block, int count,
-                             std::span<const float> mass) const {
-  const auto n = static_cast<size_t>(count);
-  scorer_->update(
-      {head.layer, head.kv_head, {tier->positions(block), n}, mass, {tier->scores(block), n}});
+void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const float> mass,
+                             int rows) const {
+  scorer_->update({mass, rows, {tier->scores(block), static_cast<size_t>(count)}});
 }
 
-// Slots of the `count` rows that go down: unpinned before pinned, then lowest score, then oldest.
-std::vector<int> Pipeline::choose(const Tier& tier, HeadIndex head, const Quota& quota,
-                                  int count) const {
-  const auto n = static_cast<size_t>(tier.size());
-  std::vector<int32_t> positions(n);
-  std::vector<float> scores(n);
-  for (size_t i = 0; i < n; ++i) {
-    positions[i] = tier.position(static_cast<int>(i));
-    if (tier.shape().scored) scores[i] = tier.score(static_cast<int>(i));
+// Scores of a tier's rows in the order of `slots`, which is by position.
+std::vector<float> Pipeline::rank(const Sequence& cache, HeadIndex head, int level, int tokens,
+                                  const std::vector<int>& slots) const {
+  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
+  std::vector<float> scores(slots.size()), norms;
+  std::vector<int32_t> positions;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    positions.push_back(tier.position(slots[i]));
+    if (tier.shape().scored) scores[i] = tier.score(slots[i]);
+    if (!observes_keys_) continue;
+    float k[kMaxHeadDim], v[kMaxHeadDim];
+    read_rows(cache, head, level, slots[i], 1, k, v);
+    norms.push_back(std::sqrt(kernels().dot(k, k, context_.head_dim)));
   }
-  if (!tier.shape().scored) scorer_->update({head.layer, head.kv_head, positions, {}, scores});
+  scorer_->rank({head.layer, head.kv_head, tokens, positions, norms}, scores);
   for (float& score : scores)
     if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
+  return scores;
+}
+
+// Slots of the `count` rows that go down: unpinned before pinned, then lowest score, then oldest;
+// returned in order of position.
+std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int level, int tokens,
+                                  int count) const {
+  const Quota quota = budget_.allocate(tokens);
+  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
+  std::vector<int> slots(static_cast<size_t>(tier.size()));
+  std::iota(slots.begin(), slots.end(), 0);
+  std::sort(slots.begin(), slots.end(),
+            [&](int a, int b) { return tier.position(a) < tier.position(b); });
+  const std::vector<float> scores = rank(cache, head, level, tokens, slots);
   const auto pinned = [&](size_t i) {
-    return positions[i] < quota.sinks || positions[i] >= quota.first_recent;
+    const int position = tier.position(slots[i]);
+    return position < quota.sinks || position >= quota.first_recent;
   };
-  std::vector<int> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  const auto worse = [&](int a, int b) {
-    const auto i = static_cast<size_t>(a), j = static_cast<size_t>(b);
-    if (pinned(i) != pinned(j)) return pinned(j);
-    if (scores[i] != scores[j]) return scores[i] < scores[j];
-    return positions[i] < positions[j];
-  };
-  std::nth_element(order.begin(), order.begin() + (count - 1), order.end(), worse);
+  std::vector<size_t> order(slots.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::nth_element(order.begin(), order.begin() + (count - 1), order.end(),
+                   [&](size_t i, size_t j) {
+                     if (pinned(i) != pinned(j)) return pinned(j);
+                     if (scores[i] != scores[j]) return scores[i] < scores[j];
+                     return i < j;
+                   });
   order.resize(static_cast<size_t>(count));
-  std::sort(order.begin(), order.end(), [&](int a, int b) {
-    return positions[static_cast<size_t>(a)] < positions[static_cast<size_t>(b)];
-  });
-  return order;
+  std::sort(order.begin(), order.end());
+  std::vector<int> chosen;
+  for (size_t i : order) chosen.push_back(slots[i]);
+  return chosen;
 }
 
 void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level, int slot) const {
@@ -276,7 +293,7 @@ bool Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
   }
   if (due <= 0 || (!flush && due < budget_.demote_rows())) return false;
   if (!last) fit(*cache, head);
-  std::vector<int> slots = choose(tier, head, quota, due);
+  std::vector<int> slots = choose(*cache, head, level, tokens, due);
   if (!last)
     for (int slot : slots) copy_down(cache, head, level, slot);
   std::sort(slots.begin(), slots.end(), std::greater<>());

@@ -57,9 +57,9 @@ class Pipeline {
   void read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count, float* k,
                  float* v) const;
 
-  // Adds what one read showed to the scores of one block's first slots; mass may be empty.
-  void update_scores(Tier* tier, HeadIndex head, int block, int count,
-                     std::span<const float> mass) const;
+  // Adds what `rows` observed rows of one read showed to the scores of one block's first slots.
+  void update_scores(Tier* tier, int block, int count, std::span<const float> mass, int rows) const;
+  const Scorer& scorer() const { return *scorer_; }
 
   // Of all transforms: bytes of this sequence, and bytes every sequence of the model shares.
   size_t transform_bytes() const;
@@ -71,7 +71,10 @@ class Pipeline {
 
  private:
   Pipeline(const Plan& plan, const TransformContext& context);
-  std::vector<int> choose(const Tier& tier, HeadIndex head, const Quota& quota, int count) const;
+  std::vector<int> choose(const Sequence& cache, HeadIndex head, int level, int tokens,
+                          int count) const;
+  std::vector<float> rank(const Sequence& cache, HeadIndex head, int level, int tokens,
+                          const std::vector<int>& slots) const;
   void copy_down(Sequence* cache, HeadIndex head, int level, int slot) const;
   void remove(Tier* tier, const Level& level, int slot) const;
   void fit(const Sequence& cache, HeadIndex head);
@@ -83,7 +86,7 @@ class Pipeline {
   std::vector<Level> levels_;
   std::vector<uint8_t> fitted_;   // [layers][kv_heads]
   std::vector<float> query_max_;  // [layers][kv_heads][head_dim], if a transform observes queries
-  bool evicts_ = false, observes_attention_ = false;
+  bool evicts_ = false, observes_attention_ = false, observes_keys_ = false;
 };
 
 }  // namespace kvkeep

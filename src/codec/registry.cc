@@ -20,6 +20,18 @@ std::string join(const Rows& rows, const Name& name) {
   return text;
 }
 
+const char* observed(Observes observes) {
+  switch (observes) {
+    case Observes::attention:
+      return "attention mass";
+    case Observes::keys:
+      return "keys";
+    case Observes::nothing:
+      break;
+  }
+  return "nothing";
+}
+
 }  // namespace
 
 const std::vector<std::string>& slot_names() {
@@ -108,12 +120,7 @@ const std::vector<MethodInfo>& methods() {
   static const std::vector<MethodInfo> list = [] {
     std::vector<MethodInfo> infos;
     for (const MethodRow& row : method_rows()) {
-      MethodInfo info{row.slot,
-                      row.name,
-                      row.summary,
-                      row.citation,
-                      row.observes == Observes::attention ? "attention mass" : "nothing",
-                      {}};
+      MethodInfo info{row.slot, row.name, row.summary, row.citation, observed(row.observes), {}};
       for (const ParamRow& param : row.params)
         info.params.push_back({param.name, param.fallback, allowed_values(param), param.summary});
       infos.push_back(std::move(info));

@@ -22,7 +22,7 @@ struct ParamRow {
   const char* summary;
 };
 
-enum class Observes { nothing, attention };  // what a scorer must be shown
+enum class Observes { nothing, attention, keys };  // what a scorer must be shown
 
 struct MethodRow {
   const char* slot;

@@ -10,12 +10,12 @@ class Random : public Scorer {
  public:
   explicit Random(uint64_t seed) : seed_(seed) {}
 
-  void update(const ScoreUpdate& update) const override {
-    const uint64_t head = hash64(hash64(seed_ + static_cast<uint64_t>(update.layer)) +
-                                 static_cast<uint64_t>(update.kv_head));
-    for (size_t i = 0; i < update.scores.size(); ++i) {
-      const uint64_t token = hash64(head ^ static_cast<uint64_t>(update.positions[i]));
-      update.scores[i] = static_cast<float>(token >> 40) * 0x1p-24f;
+  void rank(const RankInput& input, std::span<float> scores) const override {
+    const uint64_t head = hash64(hash64(seed_ + static_cast<uint64_t>(input.layer)) +
+                                 static_cast<uint64_t>(input.kv_head));
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const uint64_t token = hash64(head ^ static_cast<uint64_t>(input.positions[i]));
+      scores[i] = static_cast<float>(token >> 40) * 0x1p-24f;
     }
   }
 

@@ -7,9 +7,8 @@ namespace {
 
 class Recency : public Scorer {
  public:
-  void update(const ScoreUpdate& update) const override {
-    for (size_t i = 0; i < update.scores.size(); ++i)
-      update.scores[i] = static_cast<float>(update.positions[i]);
+  void rank(const RankInput& input, std::span<float> scores) const override {
+    for (size_t i = 0; i < scores.size(); ++i) scores[i] = static_cast<float>(input.positions[i]);
   }
 };
 

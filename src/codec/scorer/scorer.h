@@ -14,20 +14,34 @@
 
 namespace kvkeep {
 
+// What one read showed of some slots of one tier; all spans of equal length.
 struct ScoreUpdate {
-  int layer = 0, kv_head = 0;
-  // Some slots of one tier, all spans of equal length.
-  std::span<const int32_t> positions;
-  // Softmax probability the token received in this read, summed over the rows of the read and the
-  // q_heads of its kv_head; empty unless the scorer observes attention.
+  // Softmax probability each token received, summed over the observed rows of the read and the
+  // q_heads of its kv_head.
   std::span<const float> mass;
-  std::span<float> scores;  // in and out; 0 when the token enters
+  int rows = 1;             // how many rows were observed
+  std::span<float> scores;  // in and out; 0 when a token enters
+};
+
+// The rows of one tier that compete for its places.
+struct RankInput {
+  int layer = 0, kv_head = 0;
+  int tokens = 0;                      // seen so far
+  std::span<const int32_t> positions;  // ascending
+  std::span<const float> key_norms;    // L2, only for scorers that observe keys
 };
 
 class Scorer {
  public:
   virtual ~Scorer() = default;
-  virtual void update(const ScoreUpdate& update) const = 0;
+
+  // Scorers that observe attention keep one score per token in the cache and update it after every
+  // read. Of a read whose last row stands at `last`, only rows for which this is true are shown.
+  virtual bool observes_row(int /*position*/, int /*last*/) const { return true; }
+  virtual void update(const ScoreUpdate&) const {}
+
+  // Final scores, before rows are chosen: in come the kept scores (zero if there are none).
+  virtual void rank(const RankInput&, std::span<float> /*scores*/) const {}
 };
 
 #define KVKEEP_SCORER(name, ...) std::unique_ptr<Scorer> make_scorer_##name(const Plan::Slot& slot);
