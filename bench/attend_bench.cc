@@ -58,7 +58,7 @@ Times measure(const KernelTable& table, const Layout& layout, int head_dim, int 
   const int repeats = std::string(table.name) == "scalar" ? 20 : 400;
   const double tokens = static_cast<double>(repeats) * kBlocks * kBlockTokens;
   const auto each = [&](const auto& work) {
-    return 1e9 / tokens * seconds_of([&] {
+    return 1e9 / tokens * cpu_seconds_of([&] {
              for (int i = 0; i < repeats * kBlocks; ++i) work(static_cast<size_t>(i % kBlocks));
            });
   };

@@ -59,7 +59,7 @@ std::vector<Spread> measure(const Shape& shape, int rounds) {
   std::vector<std::vector<double>> speeds(std::size(kLibraries));
   for (int round = -1; round < rounds; ++round)  // the first warms up
     for (size_t i = 0; i < std::size(kLibraries); ++i) {
-      const double seconds = seconds_of([&] {
+      const double seconds = cpu_seconds_of([&] {
         for (int repeat = 0; repeat < repeats; ++repeat)
           kLibraries[i].gemm(shape, a.data(), b.data(), c.data());
       });

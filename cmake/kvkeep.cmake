@@ -34,6 +34,7 @@ function(kvkeep_isa_flags sources_variable)
     else()
       continue()
     endif()
+    list(APPEND flags $<$<CONFIG:Release>:-O3>)  # unrolls the short loops over registers
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
   endforeach()
   set(${sources_variable} ${sources} PARENT_SCOPE)

@@ -13,36 +13,82 @@
 namespace kvkeep::KVKEEP_TARGET {
 
 inline constexpr int kMaxHeads = 16;
-inline constexpr int kUnpackRows = 64;  // rows unpacked at a time: 4 KiB, well inside L1
+inline constexpr int kChunkRows = 64;  // unpacked rows kept for further heads: 4 KiB of L1
 
-// sums[h][16] += sum_r factors[h * stride + r] * x[r][16] for kHeads heads and n rows.
-template <int kHeads>
-inline void add_rows_of(const float* x, int n, const float* factors, ptrdiff_t stride,
-                        float* sums) {
-  Vec acc[kHeads][kTileVecs];
-  for (int h = 0; h < kHeads; ++h)
-    for (int i = 0; i < kTileVecs; ++i) acc[h][i] = load(sums + 16 * h + i * kLanes);
-  for (int r = 0; r < n; ++r, x += 16)
-    for (int h = 0; h < kHeads; ++h) {
-      const Vec factor = set(factors[h * stride + r]);
-      for (int i = 0; i < kTileVecs; ++i)
-        acc[h][i] = mul_add(load(x + i * kLanes), factor, acc[h][i]);
-    }
-  for (int h = 0; h < kHeads; ++h)
-    for (int i = 0; i < kTileVecs; ++i) store(sums + 16 * h + i * kLanes, acc[h][i]);
+// One row for kHeads heads: sums[h][16] += factors[h * stride] * row. kKeep also writes it to x.
+template <int kRow, bool kKeep, int kHeads, class Quad>
+[[gnu::always_inline]] inline void add_row(const Quad& quad, const float* factors, ptrdiff_t stride,
+                                           Vec (&sums)[kHeads][kTileVecs], float* x) {
+  Vec lanes[kTileVecs];
+  for (int i = 0; i < kTileVecs; ++i) lanes[i] = quad.template row<kRow>(i);
+  if constexpr (kKeep)
+    for (int i = 0; i < kTileVecs; ++i) store(x + 16 * kRow + i * kLanes, lanes[i]);
+  for (int h = 0; h < kHeads; ++h) {
+    const Vec factor = set(factors[h * stride + kRow]);
+    for (int i = 0; i < kTileVecs; ++i) sums[h][i] = mul_add(lanes[i], factor, sums[h][i]);
+  }
 }
 
-inline void add_rows(const float* x, int n, const float* factors, ptrdiff_t stride, int heads,
-                     float* sums) {
-  for (int h = 0; h < heads;) {
-    const float* from = factors + h * stride;
-    float* to = sums + 16 * h;
-    const int left = heads - h < kHeadsAtOnce ? heads - h : kHeadsAtOnce;
-    if (left >= 4) add_rows_of<4>(x, n, from, stride, to);
-    if (left == 3) add_rows_of<3>(x, n, from, stride, to);
-    if (left == 2) add_rows_of<2>(x, n, from, stride, to);
-    if (left == 1) add_rows_of<1>(x, n, from, stride, to);
-    h += left;
+// sums[h][16] += sum_r factors[h * stride + r] * row r, for kHeads heads and rows 0 .. n-1;
+// quad_at(r) gives rows r .. r+3. The sums stay in registers. Few heads keep several sums of each
+// lane, of every kSplit-th row, so that an FMA need not wait for the last.
+template <int kHeads, bool kKeep, class QuadAt>
+inline void add_rows_of(const QuadAt& quad_at, int n, const float* factors, ptrdiff_t stride,
+                        float* sums, float* x) {
+  constexpr int kSplit = kHeads == 3 ? 1 : kHeads < kHeadsAtOnce ? kHeadsAtOnce / kHeads : 1;
+  Vec acc[kSplit][kHeads][kTileVecs];
+  for (int h = 0; h < kHeads; ++h)
+    for (int i = 0; i < kTileVecs; ++i) {
+      acc[0][h][i] = load(sums + 16 * h + i * kLanes);
+      for (int s = 1; s < kSplit; ++s) acc[s][h][i] = set(0.0f);
+    }
+  int row = 0;
+  for (; row + 4 <= n; row += 4, factors += 4, x += kKeep ? 64 : 0) {
+    const auto quad = quad_at(row);
+    add_row<0, kKeep>(quad, factors, stride, acc[0], x);
+    add_row<1, kKeep>(quad, factors, stride, acc[1 % kSplit], x);
+    add_row<2, kKeep>(quad, factors, stride, acc[2 % kSplit], x);
+    add_row<3, kKeep>(quad, factors, stride, acc[3 % kSplit], x);
+  }
+  if (row < n) {
+    float last[64];
+    float* to = kKeep ? x : last;
+    unpack(quad_at(row), to);
+    for (; row < n; ++row, ++factors, to += 16)
+      add_row<0, false>(FloatQuad{to}, factors, stride, acc[0], to);
+  }
+  for (int h = 0; h < kHeads; ++h)
+    for (int i = 0; i < kTileVecs; ++i) {
+      for (int s = 1; s < kSplit; ++s) acc[0][h][i] = acc[0][h][i] + acc[s][h][i];
+      store(sums + 16 * h + i * kLanes, acc[0][h][i]);
+    }
+}
+
+template <bool kKeep, class QuadAt>
+inline void add_rows_to(int heads, const QuadAt& quad_at, int n, const float* factors,
+                        ptrdiff_t stride, float* sums, float* x) {
+  static_assert(kHeadsAtOnce == 1 || kHeadsAtOnce == 4);
+  if (heads == 1) return add_rows_of<1, kKeep>(quad_at, n, factors, stride, sums, x);
+  if constexpr (kHeadsAtOnce == 4) {
+    if (heads == 2) return add_rows_of<2, kKeep>(quad_at, n, factors, stride, sums, x);
+    if (heads == 3) return add_rows_of<3, kKeep>(quad_at, n, factors, stride, sums, x);
+    add_rows_of<4, kKeep>(quad_at, n, factors, stride, sums, x);
+  }
+}
+
+// The same for any number of heads and up to kChunkRows rows. Codes are unpacked once: when not all
+// heads fit in registers, the first few keep the floats for the others.
+template <class QuadAt>
+inline void add_rows(const QuadAt& quad_at, int n, const float* factors, ptrdiff_t stride,
+                     int heads, float* sums) {
+  if (heads <= kHeadsAtOnce)
+    return add_rows_to<false>(heads, quad_at, n, factors, stride, sums, nullptr);
+  float x[kChunkRows * 16];
+  add_rows_to<true>(kHeadsAtOnce, quad_at, n, factors, stride, sums, x);
+  const auto kept = [&x](int row) { return FloatQuad{x + 16 * row}; };
+  for (int h = kHeadsAtOnce; h < heads; h += kHeadsAtOnce) {
+    const int some = heads - h < kHeadsAtOnce ? heads - h : kHeadsAtOnce;
+    add_rows_to<false>(some, kept, n, factors + h * stride, stride, sums + 16 * h, nullptr);
   }
 }
 
@@ -81,17 +127,16 @@ inline void add_scaled(const uint16_t* scales, const float* sums, const float* q
 template <class Part>
 inline void score_tile(const Part& part, int tile, const float* q, int q_stride, int heads,
                        const float* q_sums, float* total) {
-  float x[kUnpackRows * 16];
   float group_sums[kMaxHeads * 16];
   clear(total, 16 * heads);
   for (int group = 0; group < part.groups(); ++group) {
     float* sums = Part::kScaled ? group_sums : total;
     if (Part::kScaled) clear(sums, 16 * heads);
     const int end = part.group_end(group);
-    for (int d = part.group_begin(group); d < end; d += kUnpackRows) {
-      const int rows = end - d < kUnpackRows ? end - d : kUnpackRows;
-      part.unpack_keys(tile, d, d + rows, x);
-      add_rows(x, rows, q + d, q_stride, heads, sums);
+    for (int d = part.group_begin(group); d < end; d += kChunkRows) {
+      const int rows = end - d < kChunkRows ? end - d : kChunkRows;
+      const auto quad_at = [&](int row) { return part.key_quad(tile, d + row); };
+      add_rows(quad_at, rows, q + d, q_stride, heads, sums);
     }
     if constexpr (Part::kScaled)
       add_scaled<Part>(part.scales(tile, group), sums, q_sums + group, kMaxGroups, heads, total);
@@ -147,13 +192,12 @@ inline void fold_weights(const Part& part, int group, int tiles, const float* we
 template <class Part>
 inline void accumulate_channels(const Part& part, int block, int count, const float* factors,
                                 const float* constants, int heads, float* out, int out_stride) {
-  float x[kBlockTokens * 16], sums[kMaxHeads * 16];
-  for (int tile = 0; tile * kLaneTokens < count; ++tile)
-    part.unpack_values(tile, block, x + tile * kLaneTokens * 16);
+  float sums[kMaxHeads * 16];
   for (int h = 0; h < heads; ++h)
     for (int i = 0; i < 16; i += kLanes)
       store(sums + 16 * h + i, set(Part::kScaled ? constants[h] : 0.0f));
-  add_rows(x, count, factors, kBlockTokens, heads, sums);
+  const auto quad_at = [&](int token) { return part.value_quad(token, block); };
+  add_rows(quad_at, count, factors, kBlockTokens, heads, sums);
   const int first = kLaneChannels * block, left = part.shape.head_dim - first;
   const int channels = left < kLaneChannels ? left : kLaneChannels;  // 8 or 16
   for (int h = 0; h < heads; ++h) {

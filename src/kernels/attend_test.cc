@@ -104,23 +104,6 @@ TEST(Attend, EveryCountAndNumberOfHeads) {
   }
 }
 
-// The result of a call depends on its arguments alone, and a head's on its own row.
-TEST(Attend, HeadsDoNotDependOnOneAnother) {
-  Rng rng(1);
-  for (const KernelTable* table : runnable_kernels()) {
-    const TestPart part = random_part(part_shape({LayoutId::u4, 32}, 128), Side::key, 1);
-    const auto q = random_floats(rng, 16 * 128);
-    std::vector<float> together(16 * 64), alone(64);
-    const auto score = table->score_block[static_cast<int>(LayoutId::u4)];
-    score(part.shape, part.bytes.data(), 64, q.data(), 128, 16, together.data());
-    for (size_t h = 0; h < 16; ++h) {
-      score(part.shape, part.bytes.data(), 64, q.data() + 128 * h, 128, 1, alone.data());
-      EXPECT_TRUE(std::equal(alone.begin(), alone.end(),
-                             together.begin() + static_cast<ptrdiff_t>(64 * h)));
-    }
-  }
-}
-
 TEST(Attend, RowsAreReadExactly) {
   int i = 0;
   for_each_part([&](const PartShape& shape, Side side) {

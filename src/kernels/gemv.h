@@ -52,12 +52,10 @@ inline Vec dot_q8_block(const int8_t* q, const float* x) {
   return sum;
 }
 
-inline float q8_scale(const uint8_t* block) {
-  uint16_t words[kLanes] = {};
-  __builtin_memcpy(words, block, 2);
-  float scales[kLanes];
-  store(scales, load_f16(words));
-  return scales[0];
+inline Vec q8_scale(const uint8_t* block) {
+  uint16_t word;
+  __builtin_memcpy(&word, block, 2);
+  return set_f16(word);
 }
 
 inline void gemv_q8_0(const void* w, const float* x, float* y, int64_t m, int64_t n) {
@@ -67,7 +65,7 @@ inline void gemv_q8_0(const void* w, const float* x, float* y, int64_t m, int64_
     for (int64_t j = 0; j < n; j += kQ8Values, block += kQ8Bytes) {
       Vec& sum = sums[j / kQ8Values % 2];
       const auto* q = reinterpret_cast<const int8_t*>(block + 2);
-      sum = mul_add(set(q8_scale(block)), dot_q8_block(q, x + j), sum);
+      sum = mul_add(q8_scale(block), dot_q8_block(q, x + j), sum);
     }
     y[i] = reduce_sum(sums[0] + sums[1]);
   }

@@ -1,8 +1,9 @@
 // Reading the bytes of a part: codes to floats, scales and minima.
 //
-// Both sides of a block unpack to rows of 16 floats, x[row][16]: of K, a row is a dim and the lanes
-// are the tokens of a tile; of V, a row is a token and the lanes are 16 channels. One pair of loops
-// (attend.h) then serves all layouts and both sides.
+// Both sides of a block unpack to rows of 16 floats: of K, a row is a dim and the lanes are the
+// tokens of a tile; of V, a row is a token and the lanes are 16 channels. Rows come in quads: an
+// object with row<0> .. row<3>, each kTileVecs Vecs. One pair of loops (attend.h) then serves all
+// layouts and both sides.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +18,36 @@ namespace kvkeep::KVKEEP_TARGET {
 inline constexpr int kLaneTokens = 16, kLaneChannels = 16;
 static_assert(kLaneTokens == kTileTokens);
 
-// Of unit (4 rows of 16 lanes) to x.
-template <class Codes>
-inline void unpack_unit(const uint8_t* codes, const uint8_t* masks, int unit, float* x) {
-  const Unit u = Codes::template load_unit<Unit>(codes, masks, unit);
+// A quad of unpacked rows, x[4][16].
+struct FloatQuad {
+  const float* x;
+
+  template <int kRow>
+  Vec row(int i) const {
+    return load(x + 16 * kRow + i * kLanes);
+  }
+};
+
+// A quad of half-precision rows; lanes from `lanes` on (a multiple of 8) are zero.
+struct HalfQuad {
+  const uint16_t* words;
+  ptrdiff_t stride;
+  int lanes;
+
+  template <int kRow>
+  Vec row(int i) const {
+    return i * kLanes < lanes ? load_f16(words + kRow * stride + i * kLanes) : set(0.0f);
+  }
+};
+
+// x[4][16] = the rows of a quad.
+template <class Quad>
+inline void unpack(const Quad& quad, float* x) {
   for (int i = 0; i < kTileVecs; ++i) {
-    store(x + i * kLanes, u.lanes<0>(i));
-    store(x + 16 + i * kLanes, u.lanes<1>(i));
-    store(x + 32 + i * kLanes, u.lanes<2>(i));
-    store(x + 48 + i * kLanes, u.lanes<3>(i));
+    store(x + i * kLanes, quad.template row<0>(i));
+    store(x + 16 + i * kLanes, quad.template row<1>(i));
+    store(x + 32 + i * kLanes, quad.template row<2>(i));
+    store(x + 48 + i * kLanes, quad.template row<3>(i));
   }
 }
 
@@ -60,15 +82,14 @@ struct Part {
     return reinterpret_cast<const uint16_t*>(side) + group * kLaneTokens * (kUniform ? 2 : 1);
   }
 
-  // K: dims [begin, end), both multiples of 4, of a tile to x[end - begin][16 tokens].
-  void unpack_keys(int tile, int begin, int end, float* x) const {
-    for (int d = begin; d < end; d += 4, x += 64)
-      unpack_unit<Codes>(codes(tile), masks(tile), d / 4, x);
+  Unit unit(int tile, int index) const {
+    return Codes::template load_unit<Unit>(codes(tile), masks(tile), index);
   }
-  // V: channels [16 block, 16 block + 16) of a tile to x[16 tokens][16].
-  void unpack_values(int tile, int block, float* x) const {
-    for (int quad = 0; quad < 4; ++quad)
-      unpack_unit<Codes>(codes(tile), masks(tile), 4 * block + quad, x + 64 * quad);
+  // K: dims [dim, dim + 4) of a tile, each 16 tokens; dim is a multiple of 4.
+  Unit key_quad(int tile, int dim) const { return unit(tile, dim / 4); }
+  // V: tokens [token, token + 4), each channels [16 block, 16 block + 16); token likewise.
+  Unit value_quad(int token, int block) const {
+    return unit(token / kLaneTokens, 4 * block + token % kLaneTokens / 4);
   }
 };
 
@@ -88,18 +109,13 @@ struct Part<16, LayoutKind::exact> {
     return reinterpret_cast<const uint16_t*>(bytes +
                                              static_cast<size_t>(tile) * shape.tile_code_bytes);
   }
-  void unpack_keys(int tile, int begin, int end, float* x) const {
-    const uint16_t* from = words(tile) + f16_key_word(0, begin);
-    for (int i = 0; i < (end - begin) * kLaneTokens; i += kLanes) store(x + i, load_f16(from + i));
+  HalfQuad key_quad(int tile, int dim) const {
+    return {words(tile) + f16_key_word(0, dim), kLaneTokens, kLaneTokens};
   }
-  void unpack_values(int tile, int block, float* x) const {
+  HalfQuad value_quad(int token, int block) const {
     const int first = kLaneChannels * block;
-    const int channels = shape.head_dim - first < 16 ? shape.head_dim - first : 16;
-    for (int token = 0; token < kLaneTokens; ++token) {
-      const uint16_t* from = words(tile) + f16_value_word(token, first, shape.head_dim);
-      for (int i = 0; i < kLaneChannels; i += kLanes)
-        store(x + token * 16 + i, i < channels ? load_f16(from + i) : set(0.0f));
-    }
+    return {words(token / kLaneTokens) + f16_value_word(token % kLaneTokens, first, shape.head_dim),
+            shape.head_dim, shape.head_dim - first};
   }
 };
 

@@ -20,6 +20,23 @@ inline void dequantize_keys(const uint16_t* scales, int rows, float* x) {
   }
 }
 
+// rows[t - token][d] = x[d][t] for t in [token, token + tokens); dims a multiple of kLanes.
+inline void store_transposed(const float* x, int dims, int token, int tokens, float* rows,
+                             ptrdiff_t row_stride) {
+  for (int first = 0; first < kLaneTokens; first += kLanes) {
+    const int begin = token > first ? token - first : 0;
+    const int end = token + tokens - first < kLanes ? token + tokens - first : kLanes;
+    if (begin >= end) continue;
+    for (int d = 0; d < dims; d += kLanes) {
+      Vec square[kLanes];
+      for (int i = 0; i < kLanes; ++i) square[i] = load(x + 16 * (d + i) + first);
+      transpose(square);
+      for (int i = begin; i < end; ++i)
+        store(rows + (first + i - token) * row_stride + d, square[i]);
+    }
+  }
+}
+
 template <int kBits, LayoutKind kKind>
 void read_keys(const PartShape& shape, const std::byte* bytes, int first, int count, float* rows,
                int row_stride) {
@@ -35,12 +52,10 @@ void read_keys(const PartShape& shape, const std::byte* bytes, int first, int co
     for (int group = 0; group < part.groups(); ++group)
       for (int d = part.group_begin(group); d < part.group_end(group); d += kRows) {
         const int end = part.group_end(group) < d + kRows ? part.group_end(group) : d + kRows;
-        part.unpack_keys(tile, d, end, x);
+        for (int i = d; i < end; i += 4) unpack(part.key_quad(tile, i), x + 16 * (i - d));
         if constexpr (P::kScaled) dequantize_keys<P>(part.scales(tile, group), end - d, x);
         const int dims = (end < shape.head_dim ? end : shape.head_dim) - d;
-        for (int t = 0; t < tokens; ++t)
-          for (int i = 0; i < dims; ++i)
-            to[static_cast<ptrdiff_t>(t) * row_stride + d + i] = x[16 * i + token + t];
+        store_transposed(x, dims, token, tokens, to + d, row_stride);
       }
     slot += tokens;
   }
@@ -67,7 +82,8 @@ void read_values(const PartShape& shape, const std::byte* bytes, int first, int 
         if constexpr (P::kUniform) widen16(part.scales(tile, group) + kLaneTokens, minima);
       }
       for (int d = part.group_begin(group); d < part.group_end(group); d += 16) {
-        part.unpack_values(tile, d / 16, x);
+        for (int t = 0; t < kLaneTokens; t += 4)
+          unpack(part.value_quad(slot - token + t, d / 16), x + 16 * t);
         const int channels = shape.head_dim - d < 16 ? shape.head_dim - d : 16;
         for (int t = 0; t < tokens; ++t) {
           float* to = rows + static_cast<ptrdiff_t>(slot - first + t) * row_stride + d;

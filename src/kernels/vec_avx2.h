@@ -23,6 +23,9 @@ inline Vec load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_words(p))}
 inline void store_f16(uint16_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
+inline Vec set_f16(uint16_t word) {
+  return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(word)))};
+}
 inline Vec load_bf16(const uint16_t* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_words(p)), 16))};
 }
@@ -68,6 +71,23 @@ inline Vec hadamard_lanes(Vec a) {
   return a;
 }
 
+inline void transpose(Vec* rows) {
+  __m256 pairs[8], quads[8];
+  for (int i = 0; i < 8; i += 2) {  // 2x2 blocks
+    pairs[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    pairs[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4)  // 4x4 blocks inside each 128-bit half
+    for (int j = 0; j < 2; ++j) {
+      quads[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0x44);
+      quads[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0xee);
+    }
+  for (int i = 0; i < 4; ++i) {
+    rows[i].v = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
+    rows[i + 4].v = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
+  }
+}
+
 struct Unit {
   __m256i half[2];
 
@@ -86,10 +106,10 @@ struct Unit {
     return {{_mm256_or_si256(half[0], _mm256_and_si256(spread(mask), value)),
              _mm256_or_si256(half[1], _mm256_and_si256(spread(mask + 4), value))}};
   }
-  template <int kByte>
-  Vec lanes(int i) const {
-    __m256i x = _mm256_srli_epi32(half[i], 8 * kByte);
-    if constexpr (kByte < 3) x = _mm256_and_si256(x, _mm256_set1_epi32(0xff));
+  template <int kRow>
+  Vec row(int i) const {
+    __m256i x = _mm256_srli_epi32(half[i], 8 * kRow);
+    if constexpr (kRow < 3) x = _mm256_and_si256(x, _mm256_set1_epi32(0xff));
     return {_mm256_cvtepi32_ps(x)};
   }
 

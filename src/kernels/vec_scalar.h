@@ -22,6 +22,7 @@ inline Vec load(const float* p) { return {*p}; }
 inline void store(float* p, Vec a) { *p = a.v; }
 inline Vec load_f16(const uint16_t* p) { return {f16_to_f32(*p)}; }
 inline void store_f16(uint16_t* p, Vec a) { *p = f32_to_f16(a.v); }
+inline Vec set_f16(uint16_t word) { return {f16_to_f32(word)}; }
 inline Vec load_bf16(const uint16_t* p) { return {bf16_to_f32(*p)}; }
 inline Vec load_i8(const int8_t* p) { return {static_cast<float>(*p)}; }
 
@@ -42,6 +43,9 @@ inline Vec pow2(Vec a) {
 
 // The Walsh-Hadamard transform of the lanes.
 inline Vec hadamard_lanes(Vec a) { return a; }
+
+// Lane j of row i becomes lane i of row j; kLanes rows.
+inline void transpose(Vec*) {}
 
 struct Unit {
   uint8_t codes[64];
@@ -65,10 +69,11 @@ struct Unit {
       unit.codes[i] = static_cast<uint8_t>(codes[i] | ((mask[i / 8] >> (i % 8)) & 1) << bit);
     return unit;
   }
-  // Byte kByte of each 4-byte lane, lanes i * kLanes and on.
-  template <int kByte>
-  Vec lanes(int i) const {
-    return {static_cast<float>(codes[4 * i + kByte])};
+  // A unit is four rows of 16 codes; row kRow is byte kRow of each 4-byte lane. Its lanes from
+  // i * kLanes on.
+  template <int kRow>
+  Vec row(int i) const {
+    return {static_cast<float>(codes[4 * i + kRow])};
   }
 };
 
