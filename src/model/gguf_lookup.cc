@@ -24,8 +24,8 @@ template <class T>
 Result<T> require(const Gguf& file, std::string_view key, const char* kind) {
   if (const T* value = get<T>(file.metadata(), key)) return *value;
   const auto it = file.metadata().find(key);
-  if (it == file.metadata().end()) return bad_input("'{}': key '{}' is missing", file.path(), key);
-  return bad_input("'{}': key '{}' is {}, {} is needed", file.path(), key,
+  if (it == file.metadata().end()) return bad_input("{}: key '{}' is missing", file.path(), key);
+  return bad_input("{}: key '{}' is {}, {} is needed", file.path(), key,
                    gguf_value_kind(it->second), kind);
 }
 

@@ -28,10 +28,10 @@ class GgufReader {
   size_t position() const { return at_; }
   size_t remaining() const { return bytes_.size() - at_; }
 
-  // Records the first failure as "'file': text".
+  // Records the first failure as "file: text".
   template <class... A>
   void fail(fmt::format_string<A...> format, A&&... args) {
-    if (ok()) message_ = "'" + name_ + "': " + fmt::format(format, std::forward<A>(args)...);
+    if (ok()) message_ = name_ + ": " + fmt::format(format, std::forward<A>(args)...);
   }
 
   // The next sizeof(T) bytes, little-endian.

@@ -4,6 +4,7 @@
 
 #include "model/text_encoder.h"
 #include "model/tokenizer.h"
+#include "model/unicode.h"
 
 namespace kvkeep {
 
@@ -12,6 +13,7 @@ SpecialTokens::SpecialTokens(const TokenizerSpec& spec) {
     const bool control = spec.types[id] == kControlToken;
     const std::string_view text = spec.tokens[id];
     if (text.empty() || !(control || spec.types[id] == kUserToken)) continue;
+    if (!is_valid_utf8(text)) continue;  // valid text must be cut between its characters
     by_first_byte_[static_cast<unsigned char>(text[0])].push_back(
         {text, static_cast<int32_t>(id), control});
   }

@@ -46,7 +46,8 @@ class SpmEncoder final : public TextEncoder {
       return id < 0 ? Merge{}
                     : Merge{-static_cast<double>(spec_.scores[static_cast<size_t>(id)]), id};
     });
-    for (const Symbol& symbol : symbols) append_ids(symbol, ids);
+    for (const Symbol& symbol : symbols)
+      if (!symbol.bytes.empty()) append_ids(symbol, ids);
   }
 
  private:

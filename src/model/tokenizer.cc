@@ -71,10 +71,14 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Result<Tokenizer> Tokenizer::make(TokenizerSpec spec) {
-  KVKEEP_TRY(check_spec(spec));
+  const std::string where = spec.source.empty() ? "" : spec.source + ": ";
+  const auto refuse = [&](Error error) {
+    return tl::unexpected(Error{error.code, where + error.message});
+  };
+  if (auto checked = check_spec(spec); !checked) return refuse(std::move(checked).error());
   auto impl = std::make_unique<Impl>(std::move(spec));
   auto encoder = is_spm(impl->spec) ? make_spm_encoder(impl->spec) : make_bpe_encoder(impl->spec);
-  if (!encoder) return tl::unexpected(std::move(encoder).error());
+  if (!encoder) return refuse(std::move(encoder).error());
   impl->encoder = std::move(*encoder);
   return Tokenizer(std::move(impl));
 }

@@ -29,6 +29,7 @@ struct TokenizerSpec {
   std::vector<int> types;  // 1 normal, 2 unknown, 3 control, 4 user, 5 unused, 6 byte; or empty
   int bos = -1, eos = -1, unknown = -1;
   bool add_bos = false, add_space_prefix = true;
+  std::string source;  // the file all this came from, for messages; may be empty
 };
 
 Result<TokenizerSpec> read_tokenizer_spec(const Gguf& file);

@@ -13,13 +13,13 @@ namespace {
 Result<int> token_id(const Gguf& file, std::string_view key) {
   const int64_t id = file.integer(key, -1);
   if (id < -1 || id > std::numeric_limits<int32_t>::max())
-    return bad_input("'{}': {} is {}, allowed are token ids", file.path(), key, id);
+    return bad_input("{}: {} is {}, allowed are token ids", file.path(), key, id);
   return static_cast<int>(id);
 }
 
 Result<std::vector<std::string>> texts(const Gguf& file, std::string_view key) {
   const auto* values = file.strings(key);
-  if (!values) return bad_input("'{}': key '{}' is missing or no array of texts", file.path(), key);
+  if (!values) return bad_input("{}: key '{}' is missing or no array of texts", file.path(), key);
   return *values;
 }
 
@@ -28,7 +28,7 @@ Result<void> read_types(const Gguf& file, TokenizerSpec& spec) {
   if (!types) return {};
   for (const int64_t type : *types) {
     if (type < 0 || type > 6)
-      return bad_input("'{}': token type {} is unknown, allowed are 0 to 6", file.path(), type);
+      return bad_input("{}: token type {} is unknown, allowed are 0 to 6", file.path(), type);
     spec.types.push_back(static_cast<int>(type));
   }
   return {};
@@ -37,7 +37,7 @@ Result<void> read_types(const Gguf& file, TokenizerSpec& spec) {
 Result<void> read_scores(const Gguf& file, TokenizerSpec& spec) {
   const auto* scores = file.numbers("tokenizer.ggml.scores");
   if (!scores)
-    return bad_input("'{}': key 'tokenizer.ggml.scores' is missing or no array of numbers",
+    return bad_input("{}: key 'tokenizer.ggml.scores' is missing or no array of numbers",
                      file.path());
   for (const double score : *scores) spec.scores.push_back(static_cast<float>(score));
   return {};
@@ -59,6 +59,7 @@ Result<void> read_ids(const Gguf& file, TokenizerSpec& spec) {
 
 Result<TokenizerSpec> read_tokenizer_spec(const Gguf& file) {
   TokenizerSpec spec;
+  spec.source = file.path();
   auto model = file.text("tokenizer.ggml.model");
   if (!model) return tl::unexpected(std::move(model).error());
   spec.model = std::move(*model);
