@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/fail.h"
+#include "base/rng.h"
 #include "model/dense_attention.h"
 #include "model/golden.h"
 
@@ -86,6 +87,34 @@ TEST(Transformer, PassesOnTheErrorOfTheSite) {
       model->forward(std::vector<int32_t>{1, 2, 3}, 0, site, pool, *scratch, nullptr, false);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().message, "layer 1 refused");
+}
+
+TEST(Transformer, DamagedHeadersAreRefusedInOneLineOrRun) {
+  Rng rng(3);
+  ThreadPool pool(1);
+  int refused = 0;
+  for (int round = 0; round < 600; ++round) {
+    EditedModel model(round % 2 != 0 ? "llama-llama3.gguf" : "qwen2.gguf");
+    const Gguf intact = model.open().value();
+    const auto header =
+        static_cast<size_t>(intact.tensors().front().data.data() -
+                            reinterpret_cast<const std::byte*>(model.bytes().data()));
+    model.bytes()[rng.below(header)] ^= static_cast<char>(1u << rng.below(8));
+    Result<Gguf> file = model.open();
+    if (!file) continue;
+    const auto made = Transformer::make(std::make_shared<const Gguf>(std::move(*file)));
+    if (!made) {
+      ++refused;
+      EXPECT_EQ(made.error().message.find('\n'), std::string::npos);
+      continue;
+    }
+    NoAttention site;
+    const auto scratch = (*made)->make_scratch();
+    std::vector<float> logits(static_cast<size_t>((*made)->config().vocab));
+    const std::vector<int32_t> tokens{0, 1, 2};
+    EXPECT_TRUE((*made)->forward(tokens, 0, site, pool, *scratch, logits.data(), false));
+  }
+  EXPECT_GT(refused, 20);
 }
 
 TEST(Transformer, MemoryDoesNotGrowWithTheContext) {
