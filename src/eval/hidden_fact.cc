@@ -16,8 +16,10 @@ constexpr const char* kHead =
     "There is important information hidden inside this text. Find it and remember it.\n";
 constexpr const char* kQuestion = "\nWhat is the pass key? The pass key is <";
 constexpr int kAnswerTokens = 8;
+constexpr int kMargin = 16;  // sentences together may have fewer tokens than one by one
 
-// Sentences from text[*offset] on until they are worth `tokens` tokens; fewer at the text's end.
+// Sentences from text[*offset] on that are worth at least `tokens` tokens; none when the text ends
+// before.
 std::vector<std::string> take_sentences(const Model& model, std::string_view text, size_t* offset,
                                         int tokens) {
   std::vector<std::string> sentences;
@@ -29,7 +31,6 @@ std::vector<std::string> take_sentences(const Model& model, std::string_view tex
     tokens -= static_cast<int>(model.encode(" " + sentences.back(), false).size());
   }
   if (tokens > 0) sentences.clear();
-  if (tokens < 0) sentences.pop_back();  // would be too long
   return sentences;
 }
 
@@ -64,7 +65,7 @@ Result<HiddenFact> hide_fact(const Model& model, std::string_view text, size_t* 
       fmt::format(" The pass key is <{0}>. Remember it. <{0}> is the pass key.", hidden.answer);
   hidden.question = kQuestion;
   const auto head = model.encode(kHead, true), needle = model.encode(hidden.fact, false);
-  const int room = tokens - static_cast<int>(head.size() + needle.size());
+  const int room = tokens - static_cast<int>(head.size() + needle.size()) + kMargin;
   auto sentences = take_sentences(model, text, offset, room);
   if (sentences.empty()) {
     *offset = 0;
@@ -81,6 +82,7 @@ Result<HiddenFact> hide_fact(const Model& model, std::string_view text, size_t* 
   append(hidden.passage, model.encode(before, true));
   append(hidden.passage, needle);
   append(hidden.passage, model.encode(after, false));
+  hidden.passage.resize(static_cast<size_t>(tokens));  // the last sentence may be cut
   hidden.question_tokens = model.encode(kQuestion, false);
   return hidden;
 }

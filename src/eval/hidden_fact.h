@@ -19,7 +19,7 @@ struct HiddenFact {
   std::vector<int32_t> passage, question_tokens;
 };
 
-// A passage of about `tokens` tokens with the fact at `depth` (0 start, 1 end) of its sentences,
+// A passage of exactly `tokens` tokens with the fact at `depth` (0 start, 1 end) of its sentences,
 // taken from the text at *offset, which moves to where the next passage can begin (round the end of
 // the text if it must). bad_input when the text is too short.
 Result<HiddenFact> hide_fact(const Model& model, std::string_view text, size_t* offset,

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "base/fail.h"
@@ -32,31 +31,28 @@ Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
 
 Result<Plan> plan_of_bytes(const std::string& preset, size_t bytes, const MeasureBytes& measure,
                            const ProgressFn& progress) {
-  // Bytes are nearly linear in keep: two points, then corrections on the line through the last two.
-  constexpr int kRuns = 5;
-  double keeps[kRuns] = {0.1, 0.3}, sizes[kRuns] = {};
+  // Bytes rise with keep, roughly in proportion but in the steps of whole blocks: proportional
+  // guesses inside a shrinking bracket, and its middle where a guess falls outside.
+  constexpr int kRuns = 6;
   const auto wanted = static_cast<double>(bytes);
-  const auto error = [&](int i) { return std::abs(sizes[i] - wanted); };
-  const auto plan_of = [&](int i) {
-    return Plan::parse(fmt::format("{}:keep={}", preset, keeps[i]));
-  };
-  int best = 0;
-  for (int i = 0; i < kRuns && (i == 0 || error(best) > 0.01 * wanted); ++i) {
-    if (i >= 2) {
-      const double slope = (sizes[i - 1] - sizes[i - 2]) / (keeps[i - 1] - keeps[i - 2]);
-      if (!(slope > 0)) break;
-      const double keep = keeps[i - 1] + (wanted - sizes[i - 1]) / slope;
-      keeps[i] = std::round(std::clamp(keep, 0.01, 1.0) * 1000) / 1000;
-      if (keeps[i] == keeps[i - 1]) break;
-    }
-    const auto plan = plan_of(i);
+  double low = 0.01, high = 1, keep = 0.2, best_keep = keep, best_error = INFINITY;
+  for (int i = 0; i < kRuns && best_error > 0.01 * wanted; ++i) {
+    const auto plan = Plan::parse(fmt::format("{}:keep={}", preset, keep));
     if (!plan) return plan;
     const auto size = measure(*plan, unit_of(progress, i, kRuns));
     if (!size) return tl::unexpected(size.error());
-    sizes[i] = static_cast<double>(*size);
-    if (error(i) < error(best)) best = i;
+    const auto found = static_cast<double>(*size);
+    if (std::abs(found - wanted) < best_error) {
+      best_error = std::abs(found - wanted);
+      best_keep = keep;
+    }
+    (found < wanted ? low : high) = keep;
+    double next = keep * wanted / found;
+    if (!(next > low && next < high)) next = (low + high) / 2;
+    keep = std::round(next * 1000) / 1000;
+    if (keep <= low || keep >= high) break;
   }
-  return plan_of(best);
+  return Plan::parse(fmt::format("{}:keep={}", preset, best_keep));
 }
 
 }  // namespace kvkeep

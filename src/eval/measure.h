@@ -25,8 +25,8 @@ Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
 // The bytes of a cache under a plan: whatever run the caller wants to compare plans on.
 using MeasureBytes = std::function<Result<size_t>(const Plan&, const ProgressFn&)>;
 
-// The preset with its parameter `keep` chosen such that it measures about `bytes` (a few runs;
-// nearest in [0.01, 1] where these bytes are out of reach).
+// The preset with its parameter `keep` chosen such that it measures about `bytes`: the nearest
+// of a few runs with keep in [0.01, 1].
 Result<Plan> plan_of_bytes(const std::string& preset, size_t bytes, const MeasureBytes& measure,
                            const ProgressFn& progress = {});
 

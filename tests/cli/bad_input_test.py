@@ -123,8 +123,9 @@ class BadModel(CliTest):
             end = 200 if i % 4 == 0 else 60000  # header, then tokenizer and tensor list
             content[generator.randrange(end)] ^= 1 << generator.randrange(8)
             path = self.file(content)
-            command = ["run", "-p", "x", "-n", "1", "-m", path] if i % 4 == 1 else ["inspect", path]
-            code, out, err = run(*command)
+            load = ["run", "-p", "x", "-n", "1", "-m"]
+            command = load if i % 4 == 1 else ["inspect"]
+            code, out, err = run(*command, path)
             self.assertIn(code, (0, 1, 2), (i, err))
             if code:
                 self.assertEqual(out, "", err)

@@ -24,7 +24,7 @@ constexpr const char* kPlans[] = {"f16", "mikv-4", "mikv", "rtn2"};
 constexpr const char* kFitted[] = {"h2o", "streaming"};
 constexpr const char* kLike = "mikv";
 // Units of work, one prefill each, for the progress line.
-constexpr double kFitUnits = 5, kPplUnits = 2;
+constexpr double kFitUnits = 6, kPplUnits = 2;
 
 struct DemoOptions {
   CommonOptions common;

@@ -113,7 +113,7 @@ Json row_json(const DemoRow& row) {
 
 std::string demo_text(const DemoResult& result) {
   std::string text = fmt::format(
-      "A fact is hidden at {:.0f} % of a book passage of about {} tokens; the cache is compressed; "
+      "A fact is hidden at {:.0f} % of a book passage of {} tokens; the cache is compressed; "
       "then the\nfact is asked for. {} facts in {} passages.\n\n  hidden  {}\n  asked   {}\n  "
       "answer  {}\n\n",
       100 * result.depth, grouped(result.passage_tokens), result.facts, result.facts,
