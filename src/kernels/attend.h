@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/parts.h"
+#include "kernels/vector_ops.h"
 
 namespace kvkeep::KVKEEP_TARGET {
 
@@ -96,12 +97,6 @@ inline void clear(float* x, int n) {
   for (int i = 0; i < n; i += kLanes) store(x + i, set(0.0f));
 }
 
-inline float sum_of(const float* x, int n) {  // n a multiple of 8
-  Vec sum = set(0.0f);
-  for (int i = 0; i < n; i += kLanes) sum = sum + load(x + i);
-  return reduce_sum(sum);
-}
-
 // total[h][16] += scale * (sums - zero * q_sum) + minimum * q_sum, lane by lane.
 template <class Part>
 inline void add_scaled(const uint16_t* scales, const float* sums, const float* q_sums,
@@ -154,7 +149,7 @@ void score_block(const PartShape& shape, const std::byte* bytes, int count, cons
       for (int group = 0; group < part.groups(); ++group) {
         const int begin = part.group_begin(group);
         q_sums[h * kMaxGroups + group] =
-            sum_of(q + static_cast<ptrdiff_t>(h) * q_stride + begin, part.group_end(group) - begin);
+            sum(q + static_cast<ptrdiff_t>(h) * q_stride + begin, part.group_end(group) - begin);
       }
   for (int tile = 0; tile * kLaneTokens < count; ++tile) {
     score_tile(part, tile, q, q_stride, heads, q_sums, total);

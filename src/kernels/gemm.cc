@@ -1,3 +1,6 @@
+// OpenBLAS 0.3.21, not oneDNN 2.6 (bench/gemm_bench, one core of a Zen 3 EPYC, GFLOP/s, medians of
+// 7 interleaved rounds): 82-86 against 73-83 where n * k is large (m 256; n, k up to 2048), 72-83
+// against 81-90 for the smallest shapes (256^3, m 64). oneDNN also brings OpenMP threads.
 #include "kernels/gemm.h"
 
 #include <cblas.h>

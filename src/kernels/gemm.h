@@ -1,5 +1,9 @@
 // C = A * B^T in float32 for prompts: a thin wrapper over a BLAS, so that the library can be
 // changed in one place (the choice is measured by bench/gemm_bench).
+//
+// The same call gives the same bits, from any thread. Cutting m or n differently does not: the
+// library picks its inner kernels by shape and by processor (KVKEEP_ISA does not reach it). Who
+// must not depend on the number of threads cuts the work into pieces of fixed size.
 #pragma once
 
 namespace kvkeep {

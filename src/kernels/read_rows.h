@@ -61,9 +61,36 @@ void read_keys(const PartShape& shape, const std::byte* bytes, int first, int co
   }
 }
 
+// f16 rows of V stand whole in their tile.
+template <class Part>
+inline void read_value_halves(const Part& part, int first, int count, float* rows,
+                              ptrdiff_t row_stride) {
+  const int head_dim = part.shape.head_dim;
+  for (int slot = first; slot < first + count; ++slot, rows += row_stride) {
+    const uint16_t* words =
+        part.words(slot / kLaneTokens) + f16_value_word(slot % kLaneTokens, 0, head_dim);
+    for (int d = 0; d < head_dim; d += kLanes) store(rows + d, load_f16(words + d));
+  }
+}
+
 // The scale (or minimum) of 16 tokens as floats.
 inline void widen16(const uint16_t* words, float* out) {
   for (int i = 0; i < 16; i += kLanes) store(out + i, load_f16(words + i));
+}
+
+// Channels [d, d + 16) of the tokens [begin, end) of a tile; to is the first token's channel d.
+template <class Part>
+inline void read_value_channels(const Part& part, int tile, int begin, int end, int d,
+                                const float* scales, const float* minima, float* to,
+                                ptrdiff_t row_stride) {
+  float x[16 * 16];
+  for (int t = 0; t < kLaneTokens; t += 4)
+    unpack(part.value_quad(tile * kLaneTokens + t, d / 16), x + 16 * t);
+  const bool whole = part.shape.head_dim - d >= kLaneChannels;  // else 8
+  for (int t = begin; t < end; ++t, to += row_stride)
+    for (int i = 0; i < (whole ? kLaneChannels : 8); i += kLanes)
+      store(to + i,
+            mul_add(set(scales[t]), load(x + 16 * t + i) - set(Part::kZero), set(minima[t])));
 }
 
 template <int kBits, LayoutKind kKind>
@@ -71,33 +98,24 @@ void read_values(const PartShape& shape, const std::byte* bytes, int first, int 
                  int row_stride) {
   using P = Part<kBits, kKind>;
   const P part{shape, reinterpret_cast<const uint8_t*>(bytes)};
-  float x[16 * 16], scales[16] = {}, minima[16] = {};
-  for (int slot = first; slot < first + count;) {
-    const int tile = slot / kLaneTokens, token = slot % kLaneTokens;
-    const int left = first + count - slot, in_tile = kLaneTokens - token;
-    const int tokens = left < in_tile ? left : in_tile;
-    for (int group = 0; group < part.groups(); ++group) {
-      if constexpr (P::kScaled) {
+  if constexpr (!P::kScaled) {
+    read_value_halves(part, first, count, rows, row_stride);
+  } else {
+    float scales[16], minima[16] = {};
+    for (int slot = first; slot < first + count;) {
+      const int tile = slot / kLaneTokens, token = slot % kLaneTokens;
+      const int left = first + count - slot, in_tile = kLaneTokens - token;
+      const int tokens = left < in_tile ? left : in_tile;
+      float* to = rows + static_cast<ptrdiff_t>(slot - first) * row_stride;
+      for (int group = 0; group < part.groups(); ++group) {
         widen16(part.scales(tile, group), scales);
         if constexpr (P::kUniform) widen16(part.scales(tile, group) + kLaneTokens, minima);
+        for (int d = part.group_begin(group); d < part.group_end(group); d += 16)
+          read_value_channels(part, tile, token, token + tokens, d, scales, minima, to + d,
+                              row_stride);
       }
-      for (int d = part.group_begin(group); d < part.group_end(group); d += 16) {
-        for (int t = 0; t < kLaneTokens; t += 4)
-          unpack(part.value_quad(slot - token + t, d / 16), x + 16 * t);
-        const int channels = shape.head_dim - d < 16 ? shape.head_dim - d : 16;
-        for (int t = 0; t < tokens; ++t) {
-          float* to = rows + static_cast<ptrdiff_t>(slot - first + t) * row_stride + d;
-          for (int i = 0; i < channels; i += kLanes) {
-            Vec value = load(x + 16 * (token + t) + i);
-            if constexpr (P::kScaled)
-              value =
-                  mul_add(set(scales[token + t]), value - set(P::kZero), set(minima[token + t]));
-            store(to + i, value);
-          }
-        }
-      }
+      slot += tokens;
     }
-    slot += tokens;
   }
 }
 

@@ -80,6 +80,16 @@ inline float dot(const float* a, const float* b, int n) {
   return reduce_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
+inline float sum(const float* x, int n) {
+  Vec sums[4] = {set(0.0f), set(0.0f), set(0.0f), set(0.0f)};
+  int i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+    for (int j = 0; j < 4; ++j) sums[j] = sums[j] + load(x + i + j * kLanes);
+  for (; i + kLanes <= n; i += kLanes) sums[0] = sums[0] + load(x + i);
+  if (i < n) sums[1] = sums[1] + load_n(x + i, n - i);
+  return reduce_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
 inline void scale(float* x, int n, float factor) {
   const Vec f = set(factor);
   int i = 0;
