@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/fail.h"
-#include "model/gguf_reader.h"
 #include "model/merge_symbols.h"
 #include "model/pretokenizer.h"
 #include "model/text_encoder.h"

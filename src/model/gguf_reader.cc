@@ -7,19 +7,6 @@ namespace kvkeep {
 
 static_assert(std::endian::native == std::endian::little, "GGUF is read in place");
 
-std::string printable(std::string_view text) {
-  constexpr size_t kMost = 80;
-  std::string out;
-  for (const char c : text.substr(0, kMost)) {
-    if (c >= 0x20 && c < 0x7f)
-      out += c;
-    else
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  }
-  if (text.size() > kMost) out += "...";
-  return out;
-}
-
 bool GgufReader::need(uint64_t size, std::string_view field) {
   if (size > remaining())
     fail("{} ends the file early: {} bytes needed at offset {}, {} left", field, size, at_,

@@ -11,12 +11,9 @@
 #include <utility>
 
 #include "base/fail.h"
+#include "model/unicode.h"
 
 namespace kvkeep {
-
-// `text` as it may stand in a one-line message: control characters and bytes outside ASCII are
-// escaped, and the text is cut after 80 bytes.
-std::string printable(std::string_view text);
 
 class GgufReader {
  public:

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/fail.h"
+#include "model/unicode.h"
 
 namespace kvkeep {
 namespace {
@@ -128,7 +129,7 @@ Result<Pretokenizer> Pretokenizer::make(std::string_view name) {
     for (const char* pattern : family.stages) made.stages_.emplace_back(pattern);
     return made;
   }
-  return bad_input("pre-tokenizer is '{}', allowed are {}", name, allowed);
+  return bad_input("pre-tokenizer is '{}', allowed are {}", printable(name), allowed);
 }
 
 void Pretokenizer::split(std::string_view text, std::vector<std::string_view>& pieces) const {

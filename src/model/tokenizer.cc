@@ -42,7 +42,8 @@ Result<void> check_id(const char* name, int id, size_t vocab) {
 Result<void> check_spec(const TokenizerSpec& spec) {
   const size_t vocab = spec.tokens.size();
   if (spec.model != "gpt2" && spec.model != "llama")
-    return bad_input("the tokenizer's model is '{}', allowed are gpt2, llama", spec.model);
+    return bad_input("the tokenizer's model is '{}', allowed are gpt2, llama",
+                     printable(spec.model));
   if (vocab == 0) return bad_input("the tokenizer has no tokens");
   if (!spec.types.empty() && spec.types.size() != vocab)
     return bad_input("the tokenizer has {} token types for {} tokens", spec.types.size(), vocab);

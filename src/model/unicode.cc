@@ -1,5 +1,7 @@
 #include "model/unicode.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -96,6 +98,19 @@ void append_utf8(std::string& out, uint32_t code) {
     put(0x80 | (code >> 6 & 0x3f));
   }
   put(0x80 | (code & 0x3f));
+}
+
+std::string printable(std::string_view text) {
+  constexpr size_t kMost = 80;
+  std::string out;
+  for (const char c : text.substr(0, kMost)) {
+    if (c >= 0x20 && c < 0x7f)
+      out += c;
+    else
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  if (text.size() > kMost) out += "...";
+  return out;
 }
 
 std::string byte_symbol(uint8_t byte) {

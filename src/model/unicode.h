@@ -1,5 +1,5 @@
-// UTF-8 as the tokenizers need it: repair of invalid bytes, and the alphabet in which byte-level
-// vocabularies spell bytes.
+// UTF-8 as the model files and tokenizers need it: repair of invalid bytes, text for messages, and
+// the alphabet in which byte-level vocabularies spell bytes.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,10 @@ bool is_valid_utf8(std::string_view text);
 // Every invalid step becomes U+FFFD: Python's bytes.decode("utf-8", "replace").
 std::string replace_invalid_utf8(std::string_view text);
 void append_utf8(std::string& out, uint32_t code);
+
+// `text` as it may stand in a one-line message: control characters and bytes outside ASCII are
+// escaped, and the text is cut after 80 bytes.
+std::string printable(std::string_view text);
 
 // GPT-2's alphabet: a byte that prints stands for itself as a code point, the other 68 follow from
 // U+0100 (so a space is U+0120).
