@@ -13,6 +13,7 @@ endfunction()
 function(kvkeep_test target)
   add_executable(${target} ${ARGN})
   kvkeep_flags(${target})
+  target_compile_options(${target} PRIVATE -O1)  # tests wait for the compiler, not for their loops
   target_compile_definitions(${target} PRIVATE KVKEEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${target} TEST_PREFIX ${target}. PROPERTIES LABELS fast
