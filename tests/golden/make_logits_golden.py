@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Reference logits for the forward pass, from Hugging Face Transformers in float32.
 
-The engine's own tests cannot tell a wrong RoPE order from a right one: both run. So small random models of every
-supported family go through a second, independent implementation, and the engine must agree to 1e-3.
+The engine's own tests cannot tell a wrong RoPE order from a right one: both run. So small random
+models of every supported family go through a second, independent implementation, and the engine
+must agree to 1e-3.
 
-  <name>.gguf    the model, one storage type each; weights are drawn so that storing them loses nothing
-  <name>.logits  little endian: int32 tokens, positions, vocab; int32 token ids, positions; float32 [positions][vocab]
+  <name>.gguf    the model, one storage type each; weights are such that storing them loses nothing
+  <name>.logits  little endian int32: tokens, positions, vocab, token ids, positions; then float32
+                 [positions][vocab]
 
-Needs torch, transformers, gguf and numpy. Usage: make_logits_golden.py [FOLDER] (default: this script's own).
+Needs torch, transformers, gguf and numpy.
+Usage: make_logits_golden.py [FOLDER] (default: this script's own).
 """
 import math
 import pathlib
@@ -18,19 +21,21 @@ import tempfile
 import gguf
 import numpy as np
 import torch
-from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 HERE = pathlib.Path(__file__).resolve().parent
 EMBEDDED = HERE.parent.parent / "models" / "kvkeep-5m-f16.gguf"
-TEXT = ("It was a bright cold morning, and the whole of the little town had come down to the harbour to see the ship "
-        "go out. \"She will be back by Christmas,\" said the old man, \"or she will not be back at all.\" Nobody "
-        "answered him. The 24 men on deck waved their caps; a bell rang twice; then the wind took the sails, and "
-        "there was nothing left to look at but the grey water and the gulls.\n\nline quick-river: REGISTER_CONTENT "
-        "is <48213>\nline pale-stone: REGISTER_CONTENT is <90177>\n")
+TEXT = ("It was a bright cold morning, and the whole of the little town had come down to the "
+        "harbour to see the ship go out. \"She will be back by Christmas,\" said the old man, "
+        "\"or she will not be back at all.\" Nobody answered him. The 24 men on deck waved their "
+        "caps; a bell rang twice; then the wind took the sails, and there was nothing left to "
+        "look at but the grey water and the gulls.\n\n"
+        "line quick-river: REGISTER_CONTENT is <48213>\n"
+        "line pale-stone: REGISTER_CONTENT is <90177>\n")
 VOCAB, TOKENS, EVERY = 272, 100, 4
-COMMON = dict(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, intermediate_size=96, rms_norm_eps=1e-5,
-              max_position_embeddings=512, bos_token_id=257, eos_token_id=258)
+COMMON = dict(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, intermediate_size=96,
+              rms_norm_eps=1e-5, max_position_embeddings=512, bos_token_id=257, eos_token_id=258)
 TYPES = gguf.GGMLQuantizationType
 
 
@@ -39,36 +44,36 @@ def plain(theta):
 
 
 def models():
-    """(name, storage type, untrained model): each row of what is supported appears in one of them."""
+    """(name, storage type, untrained model): each supported feature appears in one of them."""
     llama3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
               "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
     linear = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
     yield "llama-gqa", TYPES.F16, LlamaForCausalLM(LlamaConfig(
-        **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rope_parameters=plain(10000.0),
-        tie_word_embeddings=False))
+        **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        rope_parameters=plain(10000.0), tie_word_embeddings=False))
     yield "llama-llama3", TYPES.Q8_0, LlamaForCausalLM(LlamaConfig(
         **COMMON, num_attention_heads=2, num_key_value_heads=1, head_dim=32, rope_parameters=llama3,
         tie_word_embeddings=True))
     yield "llama-linear", TYPES.F32, LlamaForCausalLM(LlamaConfig(
-        **(COMMON | dict(num_hidden_layers=1)), num_attention_heads=8, num_key_value_heads=8, head_dim=8,
-        rope_parameters=linear, tie_word_embeddings=True))
+        **(COMMON | dict(num_hidden_layers=1)), num_attention_heads=8, num_key_value_heads=8,
+        head_dim=8, rope_parameters=linear, tie_word_embeddings=True))
     yield "qwen2", TYPES.F16, Qwen2ForCausalLM(Qwen2Config(
-        **COMMON, num_attention_heads=4, num_key_value_heads=1, head_dim=16, rope_parameters=plain(1e6),
-        tie_word_embeddings=True))
+        **COMMON, num_attention_heads=4, num_key_value_heads=1, head_dim=16,
+        rope_parameters=plain(1e6), tie_word_embeddings=True))
     yield "qwen3", TYPES.BF16, Qwen3ForCausalLM(Qwen3Config(
-        **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=24, rope_parameters=plain(1e6),
-        tie_word_embeddings=True))
+        **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=24,
+        rope_parameters=plain(1e6), tie_word_embeddings=True))
 
 
 def storable(weight, kind):
-    """The nearest weight that `kind` holds exactly; for F32, one that survives the engine's conversion to F16."""
+    """The nearest weight that `kind` holds exactly; F32 must survive conversion to F16."""
     if kind in (TYPES.F16, TYPES.F32):
         return weight.astype(np.float16).astype(np.float32)
     return gguf.dequantize(gguf.quantize(weight, kind), kind)
 
 
 def draw(model, kind, rng):
-    """Weights with gain above one: attention that is peaked somewhere, logits with a spread of 1 to 3."""
+    """Gains above one: attention that is peaked somewhere, logits with a spread of 1 to 3."""
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
         if "norm" in name:
@@ -85,13 +90,15 @@ def draw(model, kind, rng):
 
 
 NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-         "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+         "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
+         "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
+         "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 
 
 def gguf_name(name):
-    for ours, theirs in (("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")):
+    for ours, theirs in (("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"),
+                         ("lm_head", "output")):
         if name.startswith(ours + "."):
             return name.replace(ours, theirs)
     layer, rest = name.removeprefix("model.layers.").split(".", 1)
@@ -100,7 +107,7 @@ def gguf_name(name):
 
 
 def neighbours(weight, head_dim):
-    """Rows of q and k as `llama` files store them: RoPE pairs side by side, not half a head apart."""
+    """q and k rows as `llama` files store them: RoPE pairs side by side, not half a head apart."""
     heads = weight.reshape(-1, 2, head_dim // 2, weight.shape[-1])
     return np.ascontiguousarray(heads.swapaxes(1, 2)).reshape(weight.shape)
 
@@ -172,7 +179,7 @@ def write_gguf(path, name, kind, model):
 
 
 def read_embedded():
-    """The embedded model as Transformers runs it: the inverse of write_gguf for a plain `llama` file."""
+    """The embedded model in Transformers: the inverse of write_gguf for a plain `llama` file."""
     reader = gguf.GGUFReader(EMBEDDED)
 
     def number(key):
@@ -181,10 +188,13 @@ def read_embedded():
     vocab, dim = tensors["token_embd.weight"].shape
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=vocab, hidden_size=dim, num_hidden_layers=number("block_count"),
-        intermediate_size=number("feed_forward_length"), rms_norm_eps=number("attention.layer_norm_rms_epsilon"),
-        max_position_embeddings=number("context_length"), num_attention_heads=number("attention.head_count"),
-        num_key_value_heads=number("attention.head_count_kv"), head_dim=number("attention.key_length"),
-        rope_parameters=plain(number("rope.freq_base")), tie_word_embeddings="output.weight" not in tensors))
+        intermediate_size=number("feed_forward_length"),
+        rms_norm_eps=number("attention.layer_norm_rms_epsilon"),
+        max_position_embeddings=number("context_length"),
+        num_attention_heads=number("attention.head_count"),
+        num_key_value_heads=number("attention.head_count_kv"),
+        head_dim=number("attention.key_length"), rope_parameters=plain(number("rope.freq_base")),
+        tie_word_embeddings="output.weight" not in tensors))
     for key, parameter in model.named_parameters():
         value = tensors[gguf_name(key)]
         if key.endswith(("q_proj.weight", "k_proj.weight")):
@@ -198,7 +208,7 @@ def read_embedded():
 @torch.no_grad()
 def write_logits(path, model, tokens, positions):
     logits = model(torch.tensor([tokens])).logits[0].numpy()
-    print(f"{path.stem}: {len(tokens)} tokens, logits have a standard deviation of {logits.std():.2f}")
+    print(f"{path.stem}: {len(tokens)} tokens, standard deviation of logits {logits.std():.2f}")
     with open(path, "wb") as f:
         f.write(struct.pack("<3i", len(tokens), len(positions), logits.shape[1]))
         f.write(np.array([*tokens, *positions], "<i4").tobytes())
@@ -210,16 +220,18 @@ def main(folder):
     rng = np.random.default_rng(20240607)
     for name, kind, model in models():
         model = draw(model, kind, rng)
-        with tempfile.TemporaryDirectory() as scratch:  # the reference is what Transformers reads back
+        with tempfile.TemporaryDirectory() as scratch:  # the reference is what is read back
             model.save_pretrained(scratch)
             model = AutoModelForCausalLM.from_pretrained(scratch, dtype=torch.float32).eval()
         write_gguf(folder / f"{name}.gguf", name, kind, model)
         tokens = rng.integers(0, VOCAB, TOKENS).tolist()
-        write_logits(folder / f"{name}.logits", model, tokens, [0, *range(EVERY - 1, TOKENS, EVERY)])
+        positions = [0, *range(EVERY - 1, TOKENS, EVERY)]
+        write_logits(folder / f"{name}.logits", model, tokens, positions)
     model = read_embedded()
     tokens = AutoTokenizer.from_pretrained(str(EMBEDDED.parent), gguf_file=EMBEDDED.name).encode(
         TEXT, add_special_tokens=False)
-    write_logits(folder / "kvkeep-5m.logits", model, tokens, [0, 1, 10, 50, 100, len(tokens) - 2, len(tokens) - 1])
+    positions = [0, 1, 10, 50, 100, len(tokens) - 2, len(tokens) - 1]
+    write_logits(folder / "kvkeep-5m.logits", model, tokens, positions)
 
 
 if __name__ == "__main__":
