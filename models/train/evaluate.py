@@ -96,17 +96,22 @@ def task_list(tasks, book, context):
     return out
 
 
-def evaluate(model, corpus, samples, seed, only, say):
-    """Results of all tasks whose name begins with one of `only`; an empty string means all."""
-    tasks, results = Tasks(random.Random(), corpus.tokenizer, corpus.words), {}
-    if "bits_per_byte".startswith(tuple(only)):
+def evaluate(model, corpus, samples, seed, only, results, done):
+    """Adds to `results` each task whose name begins with one of `only` ("" begins all).
+
+    What `results` already holds is not measured again; `done(name)` is called after each task.
+    """
+    def wanted(name):
+        return name.startswith(tuple(only)) and name not in results
+
+    tasks = Tasks(random.Random(), corpus.tokenizer, corpus.words)
+    if wanted("bits_per_byte"):
         size = len(corpus.tokenizer.decode(corpus.valid.tolist()).encode("utf-8"))
         results["bits_per_byte"] = bits_per_byte(model, corpus.valid, size,
                                                  min(WINDOW, model.config.context))
-        say(f"bits per byte {results['bits_per_byte']['bits_per_byte']:.4f}")
+        done("bits_per_byte")
     for name, make in task_list(tasks, corpus.valid, model.config.context).items():
-        if name.startswith(tuple(only)):
+        if wanted(name):
             tasks.rng.seed(f"{seed}/{name}")
             results[name] = exact_match(model, tasks, make, samples)
-            say(f"{name} {results[name]['exact_match']:.3f}")
-    return results
+            done(name)

@@ -80,7 +80,7 @@ class Tasks:
         return self.rng.randrange(max(1, n // 10) if self.rng.random() < early else n)
 
     def lines(self, n, questions, early=0.0):
-        keys = self.line_keys(n, numbered=self.rng.random() < 0.25)
+        keys = self.line_keys(n, numbered=self.rng.random() < 0.35)
         values = [self.digits(5) for _ in keys]
         out = [(lines_prompt(keys, values), FAINT)]
         for _ in range(questions):

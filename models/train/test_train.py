@@ -149,7 +149,10 @@ class TrainTest(unittest.TestCase):
 
     def test_evaluation_runs(self):
         trainer = self.trainer("evaluation")
-        results = evaluate.evaluate(trainer.model, self.corpus, 2, 1, ["bits"], lambda _: None)
+        results, names = {}, []
+        for _ in range(2):
+            evaluate.evaluate(trainer.model, self.corpus, 2, 1, ["bits"], results, names.append)
+        self.assertEqual(["bits_per_byte"], names)
         self.assertGreater(results["bits_per_byte"]["bits_per_byte"], 1.0)
         tasks = Tasks(random.Random(5), self.corpus.tokenizer, self.corpus.words)
         score = evaluate.exact_match(trainer.model, tasks,

@@ -57,17 +57,26 @@ def run_export(a):
 
 
 def run_eval(a):
+    """Writes --out after each task, so an interrupted evaluation goes on where it stopped."""
     config, weights = gguf_file.load_weights(a.model)
     model = Model(config)
     model.load_state_dict(weights)
-    model = model.to(a.device).eval()
-    results = evaluate.evaluate(model, Corpus(a.data), a.samples, a.seed, a.only.split(","), say)
-    text = json.dumps({"model": os.path.basename(a.model), "samples": a.samples, "seed": a.seed,
-                       "results": results}, indent=1)
-    if a.out:
-        with open(a.out, "w", encoding="utf-8") as f:
-            f.write(text + "\n")
-    print(text)
+    report = {"model": os.path.basename(a.model), "samples": a.samples, "seed": a.seed}
+    old = {}
+    if a.out and os.path.exists(a.out):
+        with open(a.out, encoding="utf-8") as f:
+            old = json.load(f)
+    same = {k: v for k, v in old.items() if k != "results"} == report
+    report["results"] = old["results"] if same else {}
+
+    def done(name):
+        say(f"{name} {next(iter(report['results'][name].values())):.4f}")
+        if a.out:
+            with open(a.out, "w", encoding="utf-8") as f:
+                f.write(json.dumps(report, indent=1) + "\n")
+    evaluate.evaluate(model.to(a.device).eval(), Corpus(a.data), a.samples, a.seed,
+                      a.only.split(","), report["results"], done)
+    print(json.dumps(report, indent=1))
 
 
 def training_flags(p):
@@ -111,7 +120,7 @@ def parse():
     p["export"].add_argument("--out", required=True)
     p["export"].add_argument("--name", default="kvkeep-5m")
     p["eval"].add_argument("--model", required=True)
-    p["eval"].add_argument("--out", help="JSON file")
+    p["eval"].add_argument("--out", help="JSON file; what it holds is not repeated")
     p["eval"].add_argument("--samples", type=int, default=200)
     p["eval"].add_argument("--only", default="", help="comma-separated beginnings of task names")
     return top.parse_args()
