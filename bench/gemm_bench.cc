@@ -7,11 +7,8 @@
 #include "base/aligned_buffer.h"
 #include "base/rng.h"
 #include "bench/measure.h"
+#include "bench/onednn_gemm.h"
 #include "kernels/gemm.h"
-
-#ifdef KVKEEP_HAVE_DNNL
-#include <oneapi/dnnl/dnnl.h>
-#endif
 
 namespace kvkeep::bench {
 namespace {
@@ -29,25 +26,23 @@ void run_ours(const Shape& s, const float* a, const float* b, float* c) {
   gemm_nt(s.m, s.n, s.k, 1.0f, a, s.k, b, s.k, 0.0f, c, s.n);
 }
 
-#ifdef KVKEEP_HAVE_DNNL
-void run_dnnl(const Shape& s, const float* a, const float* b, float* c) {
-  dnnl_sgemm('N', 'T', s.m, s.n, s.k, 1.0f, a, s.k, b, s.k, 0.0f, c, s.n);
+void run_onednn(const Shape& s, const float* a, const float* b, float* c) {
+  onednn_gemm_nt(s.m, s.n, s.k, a, b, c);
 }
-#endif
 
 struct Library {
   const char* name;
   Gemm gemm;
 };
-constexpr Library kLibraries[] = {
-    {"gemm_nt", run_ours},
-#ifdef KVKEEP_HAVE_DNNL
-    {"onednn", run_dnnl},
-#endif
-};
+
+std::vector<Library> libraries() {
+  std::vector<Library> all = {{"gemm_nt", run_ours}};
+  if (have_onednn()) all.push_back({"onednn", run_onednn});
+  return all;
+}
 
 // GFLOP/s of each library for one shape; a round runs all libraries, each for about 20 ms.
-std::vector<Spread> measure(const Shape& shape, int rounds) {
+std::vector<Spread> measure(const std::vector<Library>& libraries, const Shape& shape, int rounds) {
   const auto size = [](int rows, int columns) { return static_cast<size_t>(rows * columns); };
   AlignedBuffer<float> a(size(shape.m, shape.k)), b(size(shape.n, shape.k));
   AlignedBuffer<float> c(size(shape.m, shape.n));
@@ -56,12 +51,12 @@ std::vector<Spread> measure(const Shape& shape, int rounds) {
   for (float& x : b.span()) x = rng.normal();
   const double flops = 2.0 * shape.m * shape.n * shape.k;
   const int repeats = 1 + static_cast<int>(1e9 / flops);
-  std::vector<std::vector<double>> speeds(std::size(kLibraries));
+  std::vector<std::vector<double>> speeds(libraries.size());
   for (int round = -1; round < rounds; ++round)  // the first warms up
-    for (size_t i = 0; i < std::size(kLibraries); ++i) {
+    for (size_t i = 0; i < libraries.size(); ++i) {
       const double seconds = cpu_seconds_of([&] {
         for (int repeat = 0; repeat < repeats; ++repeat)
-          kLibraries[i].gemm(shape, a.data(), b.data(), c.data());
+          libraries[i].gemm(shape, a.data(), b.data(), c.data());
       });
       keep(c[0]);
       if (round >= 0) speeds[i].push_back(1e-9 * flops * repeats / seconds);
@@ -78,20 +73,21 @@ int run(int argc, char** argv) {
   app.add_flag("--json", json, "print one JSON object");
   app.add_option("--rounds", rounds, "measured rounds")->check(CLI::Range(1, 1000));
   CLI11_PARSE(app, argc, argv);
+  const auto all = libraries();
   nlohmann::json results = nlohmann::json::array();
   if (!json) fmt::print("GFLOP/s, one thread; median (min-max)\n");
   for (const Shape& shape : kShapes) {
-    const auto speeds = measure(shape, rounds);
+    const auto speeds = measure(all, shape, rounds);
     for (size_t i = 0; i < speeds.size(); ++i) {
       const Spread& s = speeds[i];
-      results.push_back({{"library", kLibraries[i].name},
+      results.push_back({{"library", all[i].name},
                          {"m", shape.m},
                          {"n", shape.n},
                          {"k", shape.k},
                          {"gflop_per_s", to_json(s)}});
       if (!json)
         fmt::print("m {:4} n {:4} k {:4}  {:8} {:6.1f} ({:.1f}-{:.1f})\n", shape.m, shape.n,
-                   shape.k, kLibraries[i].name, s.median, s.min, s.max);
+                   shape.k, all[i].name, s.median, s.min, s.max);
     }
   }
   if (json)
