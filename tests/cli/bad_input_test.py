@@ -38,7 +38,8 @@ class BadUsage(CliTest):
 
     def test_plans_and_tasks(self):
         for plan in ["nosuch", "", "mikv:keep=7", "mikv:keep=nan", "mikv:nosuch=1", "mikv:keep",
-                     "nosuch=rtn", "low=nosuch", "high=rtn:k=u9", "mikv;", "mikv:keep=0.2:keep=0.3"]:
+                     "nosuch=rtn", "low=nosuch", "high=rtn:k=u9", "mikv;", "mikv:demote=99",
+                     "mikv:keep=0.2:keep=0.3"]:
             self.assert_refused("run", "-p", "x", "--plan", plan)
         self.assert_refused("eval", "--plans", "", says="--plans")
         self.assert_refused("eval", "--plans", "f16 nosuch", says="nosuch")
