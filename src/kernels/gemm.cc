@@ -1,6 +1,6 @@
-// OpenBLAS 0.3.21, not oneDNN 2.6 (bench/gemm_bench, one core of a Zen 3 EPYC, GFLOP/s, medians of 7
-// interleaved rounds, processor time): 86-89 against 76-84 for m 256 with k or n * k large, 74-88
-// against 81-92 for the small shapes (k 256 or m 64). oneDNN also brings OpenMP threads.
+// OpenBLAS 0.3.21, not oneDNN 2.6. bench/gemm_bench on one core of a Zen 3 EPYC, GFLOP/s, medians
+// of 7 interleaved rounds, processor time: 86-89 against 76-84 where k or n * k is large (m 256),
+// 74-88 against 81-92 for small shapes (k 256 or m 64). oneDNN also brings OpenMP threads.
 #include "kernels/gemm.h"
 
 #include <cblas.h>
