@@ -27,7 +27,7 @@ function(kvkeep_isa_flags sources_variable)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(FILTER sources EXCLUDE REGEX "_avx(2|512)\\.cc$")
   endif()
-  # Short loops stay loops: as "rep movs" a copy of 16 floats took a third of a kernel's time.
+  # Short loops stay loops: as "rep movs" copies of 16 floats took a sixth of score_block.
   set(common -ffp-contract=off -fno-tree-loop-distribute-patterns)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     set(common -ffp-contract=off)
