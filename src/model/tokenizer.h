@@ -4,7 +4,8 @@
 // Input is bytes, and invalid UTF-8 is tokenized, not refused: each invalid sequence counts as
 // U+FFFD, exactly where Python's bytes.decode("utf-8", "replace") puts one. Ids are therefore those
 // of the `tokenizers` package, which sees text only after that step, and decode(encode(x)) is
-// replace_invalid_utf8(x) (unicode.h): x itself whenever x is valid.
+// replace_invalid_utf8(x) (unicode.h): x itself whenever x is valid. (`llama` writes spaces as
+// U+2581, so a U+2581 of the text comes back as a space.)
 #pragma once
 
 #include <cstdint>

@@ -29,17 +29,17 @@ Lead classify(unsigned char byte) {
   return {3, byte & 0x07u, low, high};
 }
 
-bool prints(uint32_t byte) { return (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad); }
+constexpr bool prints(uint32_t byte) { return (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad); }
 
 // Code point of every byte in GPT-2's alphabet.
-std::array<uint32_t, 256> make_alphabet() {
+constexpr std::array<uint32_t, 256> make_alphabet() {
   std::array<uint32_t, 256> alphabet{};
   uint32_t next = 256;
   for (uint32_t byte = 0; byte < 256; ++byte) alphabet[byte] = prints(byte) ? byte : next++;
   return alphabet;
 }
 
-const std::array<uint32_t, 256> kAlphabet = make_alphabet();
+constexpr std::array<uint32_t, 256> kAlphabet = make_alphabet();
 
 }  // namespace
 
