@@ -1,6 +1,10 @@
 // Cuts text into the pieces inside which a byte-level BPE may merge. A pre-tokenizer is one or more
 // regular expressions (public facts of the model families); each cuts every piece of the stage
 // before into its matches and what lies between them.
+//
+// Letters and digits are those of the Unicode version of the installed PCRE2 (14 in 10.42), and for
+// all its characters the pieces are those of the `tokenizers` package; a letter newer than that
+// counts as a symbol.
 #pragma once
 
 #include <memory>

@@ -4,7 +4,8 @@ import pathlib
 import struct
 
 FOLDER = pathlib.Path(__file__).parent / "seeds"
-PLANS = ["f16", "mikv:keep=0.3", "q4_0-rot", "kivi2", "h2o:keep=0.2", "kvcrush:base=snapkv,share=0.25",
+PLANS = ["f16", "mikv:keep=0.3", "q4_0-rot", "kivi2", "h2o:keep=0.2",
+         "kvcrush:base=snapkv,share=0.25",
          "scorer=h2o;budget=uniform:keep=0.2,recent=0.5;high=f16;low=rtn:k=u2,v=u2;transform=none"]
 TEXTS = ["it's 12345 WE'LL  \n\n x", "\u4f60\u597d \U0001F600\u00a0caf\u00e9", "aaaa the th\u2581"]
 # Tokens after their type byte (1 normal, 3 control, 4 user, 6 byte), an empty line, merges.
@@ -32,15 +33,18 @@ def metadata():
     numbers = {"block_count": 1, "context_length": 64, "embedding_length": 16,
                "feed_forward_length": 16, "attention.head_count": 2, "attention.head_count_kv": 1,
                "attention.key_length": 8, "attention.value_length": 8, "vocab_size": 4}
+    tokens = array(TEXT, [text(token) for token in ("a", "b", "ab", "<s>")])
+    scores = array(F32, [struct.pack("<f", -i) for i in range(4)])
+    types = array(U32, [struct.pack("<I", kind) for kind in (1, 1, 1, 3)])
     keys = [key("general.architecture", TEXT, text("llama")),
             key("general.alignment", U32, struct.pack("<I", 32)),
             key("llama.attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5)),
             key("tokenizer.ggml.model", TEXT, text("gpt2")),
             key("tokenizer.ggml.pre", TEXT, text("gpt-2")),
-            key("tokenizer.ggml.tokens", ARRAY, array(TEXT, [text(t) for t in ("a", "b", "ab", "<s>")])),
+            key("tokenizer.ggml.tokens", ARRAY, tokens),
             key("tokenizer.ggml.merges", ARRAY, array(TEXT, [text("a b")])),
-            key("tokenizer.ggml.scores", ARRAY, array(F32, [struct.pack("<f", -i) for i in range(4)])),
-            key("tokenizer.ggml.token_type", ARRAY, array(U32, [struct.pack("<I", t) for t in (1, 1, 1, 3)]))]
+            key("tokenizer.ggml.scores", ARRAY, scores),
+            key("tokenizer.ggml.token_type", ARRAY, types)]
     return keys + [key("llama." + name, U32, struct.pack("<I", n)) for name, n in numbers.items()]
 
 
