@@ -29,7 +29,9 @@ Lead classify(unsigned char byte) {
   return {3, byte & 0x07u, low, high};
 }
 
-constexpr bool prints(uint32_t byte) { return (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad); }
+constexpr bool prints(uint32_t byte) {
+  return (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
+}
 
 // Code point of every byte in GPT-2's alphabet.
 constexpr std::array<uint32_t, 256> make_alphabet() {

@@ -30,8 +30,8 @@ def main():
     lines = []
     for name, (size, count, scales) in TYPES.items():
         if name == "BF16":
-            words = (rng.normal(0, 1, 16).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-            blocks = words.view(np.uint8).reshape(1, -1)
+            words = rng.normal(0, 1, 16).astype(np.float32).view(np.uint32) >> 16
+            blocks = words.astype(np.uint16).view(np.uint8).reshape(1, -1)
         else:
             blocks = random_blocks(rng, size, count, scales).reshape(1, -1)
         kind = gguf.GGMLQuantizationType[name]
