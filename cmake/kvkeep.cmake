@@ -53,9 +53,6 @@ function(kvkeep_layer name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   kvkeep_isa_flags(sources)
-  if(NOT sources)  # a layer whose sources are still to come
-    return()
-  endif()
   add_library(kvkeep_${name} STATIC ${sources})
   kvkeep_flags(kvkeep_${name})
   target_include_directories(kvkeep_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src
