@@ -44,7 +44,9 @@ SCRATCH = [
     Stage(0.55, 0.40, 0.48, 0.16, 0.08, 2.5, False, 0.1, {1 / 4: 3, 1 / 2: 4, 1: 3}),
     Stage(0.90, 0.40, 0.48, 0.16, 0.08, 2.5, False, 0.2, {1 / 4: 2, 1 / 2: 4, 1: 4}),
     Stage(1.00, 0.50, 0.35, 0.07, 0.03, 2.5, True, 0.4, {1 / 2: 2, 1: 8})]
-CONTINUE = [Stage(1.00, 0.50, 0.38, 0.07, 0.03, 2.5, True, 0.5, {1 / 2: 2, 1: 8})]
+CONTINUE = [
+    Stage(0.80, 0.50, 0.38, 0.07, 0.03, 2.5, True, 0.5, {1 / 2: 2, 1: 8}),
+    Stage(1.00, 0.50, 0.35, 0.05, 0.02, 2.5, True, 0.7, {1: 1})]
 SCHEDULES = {"scratch": SCRATCH, "continue": CONTINUE}
 
 
@@ -144,7 +146,8 @@ class Batches(torch.utils.data.Dataset):
         if room < 130:
             return tasks.copy(max(3, room // 6), 2)
         if kind < 0:
-            n = max(2, int((room - 60) * rng.uniform(0.3, 0.98 if stage.full else 0.85) / 19))
+            share = rng.uniform(0.6, 0.98) if stage.full else rng.uniform(0.3, 0.85)
+            n = max(2, int((room - 60) * share / 19))
             return tasks.lines(n, max(1, (room - n * 19) // 36), stage.early)
         if kind < stage.pairs:
             n = min(max(2, int(room * rng.uniform(0.3, 0.8) / 7.5)), len(tasks.words) // 4)

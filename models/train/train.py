@@ -3,7 +3,7 @@
   python train.py prep   --books TEXT.xz --valid TEXT.xz --data DIR   tokenizer, token files
   python train.py train  --data DIR --out DIR --tokens 27e6     from scratch; again: resumes
   python train.py train  --data DIR --out DIR --init FILE.gguf ...       continues from a model
-  python train.py export --data DIR --checkpoint FILE --out FILE.gguf
+  python train.py export --data DIR --checkpoint FILE --out FILE.gguf [--blend FILE.gguf --share S]
   python train.py eval   --data DIR --model FILE.gguf --out FILE.json
 
 Needs torch and numpy only. Runs on a CPU in float32 and on CUDA in bf16.
@@ -51,7 +51,13 @@ def run_train(a):
 
 
 def run_export(a):
+    """Averaging with the model a run began from gives up little of either's skills."""
     model = load_checkpoint(a.checkpoint)
+    if a.blend:
+        _, other = gguf_file.load_weights(a.blend)
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.lerp_(other[name], 1 - a.share)
     gguf_file.save_model(a.out, model, Corpus(a.data).tokenizer, a.name)
     say(f"wrote {a.out}: {os.path.getsize(a.out) / 1e6:.2f} MB")
 
@@ -119,6 +125,8 @@ def parse():
     p["export"].add_argument("--checkpoint", required=True)
     p["export"].add_argument("--out", required=True)
     p["export"].add_argument("--name", default="kvkeep-5m")
+    p["export"].add_argument("--blend", help="GGUF file to average the weights with")
+    p["export"].add_argument("--share", type=float, default=0.65, help="of the checkpoint")
     p["eval"].add_argument("--model", required=True)
     p["eval"].add_argument("--out", help="JSON file; what it holds is not repeated")
     p["eval"].add_argument("--samples", type=int, default=200)
