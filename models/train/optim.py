@@ -1,6 +1,6 @@
 """The first embedded model was trained with orthogonalised momentum (Muon); continuing uses it too.
 
-How much it gains over AdamW at this size has not been measured; both can be chosen. torch.optim.Muon
+How much it gains over AdamW at this size has not been measured; both exist. torch.optim.Muon
 iterates in bfloat16, which a CPU without bfloat16 units emulates some 20 times slower than float32.
 """
 import torch
