@@ -1,7 +1,7 @@
 # One folder under src/ is one layer: a static library of its sources and one test program of its
 # *_test.cc files, both found by glob so that no list can forget a file.
 #   kvkeep_layer(NAME DEPENDS layer... LIBS library...)
-# Sources named *_scalar.cc, *_avx2.cc, *_avx512.cc get the flags of that instruction set.
+# Sources named *_scalar.cc and *_avx2.cc get the flags of that instruction set.
 include(GoogleTest)
 
 function(kvkeep_flags target)

@@ -22,11 +22,13 @@ struct LayerReport {
 struct CacheReport {
   std::string plan, preset;            // canonical, as typed
   int64_t tokens = 0;                  // fed to the cache
-  int64_t readable_tokens = 0;         // still attended, mean over (layer, kv_head)
-  int exact_window = 0, sinks = 0;     // tokens the plan pins exact at the end and the start
+  int64_t readable_tokens = 0;         // still attended by every (layer, kv_head)
+  int exact_window = 0;                // newest tokens the plan pins exact, at this length
+  int sinks = 0;                       // first tokens it pins exact
   size_t bytes = 0;                    // resident = sum of breakdown
   size_t shared_bytes = 0;             // of these, shared by all sequences of a model
   size_t peak_bytes = 0;               // largest resident so far
+  size_t scratch_bytes = 0;            // working memory of attention: not cache, not in bytes
   double bits_per_value = 0;           // 8 * bytes / (2 * tokens * layers * kv_heads * head_dim)
   double bits_per_value_marginal = 0;  // without shared_bytes
   double paper_bits_per_value = 0;     // the accounting of the method's paper

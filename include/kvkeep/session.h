@@ -52,7 +52,8 @@ class Session {
 
   std::span<const float> logits() const;  // [vocab] after the last token; empty before the first
   // Next token: the most likely one if temperature == 0, else sampled from the smallest set of
-  // tokens whose probability reaches top_p. Advances the generator seeded by `seed(...)`.
+  // tokens whose probability reaches top_p. Advances the generator seeded by `seed(...)`; -1 if
+  // nothing was fed.
   int32_t sample(float temperature = 0.0f, float top_p = 1.0f);
   void seed(uint64_t seed);
 

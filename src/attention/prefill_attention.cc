@@ -96,6 +96,10 @@ void PrefillAttention::observe_rows(const Sequence& cache, int layer, int tokens
     }
 }
 
+void PrefillAttention::release() {
+  for (auto* buffer : {&keys_, &values_, &probabilities_, &mass_}) *buffer = {};
+}
+
 void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const float* q, float* out,
                               ThreadPool* pool) {
   plan_ranges(*cache, layer);

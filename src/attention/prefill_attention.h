@@ -22,6 +22,9 @@ class PrefillAttention {
   // q, out [tokens][q_heads][head_dim]; the tokens' rows are already the last of level 0.
   void attend(Sequence* cache, int layer, int tokens, const float* q, float* out, ThreadPool* pool);
 
+  // Gives the scratch back; the next call takes it again.
+  void release();
+
   size_t scratch_bytes() const {
     return keys_.bytes() + values_.bytes() + probabilities_.bytes() + mass_.bytes();
   }

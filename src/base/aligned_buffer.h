@@ -21,7 +21,7 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   explicit AlignedBuffer(size_t size) { resize(size); }
 
-  // Contents are zero after a growth and kept after a shrink.
+  // Contents are zero after new memory was taken, else what they were.
   void resize(size_t size) {
     if (size > capacity_) {
       const size_t wanted = std::max(size, capacity_ + capacity_ / 2);  // growing ones grow rarely

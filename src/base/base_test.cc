@@ -66,6 +66,20 @@ TEST(ThreadPool, EveryItemRunsOnceOnAnyNumberOfThreads) {
   }
 }
 
+TEST(ThreadPool, AnExceptionArrivesAfterAllItemsAreDone) {
+  for (int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    std::atomic<int> runs = 0;
+    const auto work = [&](int64_t item, int) {
+      ++runs;
+      if (item % 10 == 3) throw std::bad_alloc();
+    };
+    EXPECT_THROW(pool.run(50, work), std::bad_alloc);
+    EXPECT_GE(runs.load(), threads > 1 ? 50 : 4);
+    pool.run(5, [](int64_t, int) {});  // and the pool lives on
+  }
+}
+
 TEST(AlignedBuffer, IsAlignedZeroedAndCountsItsBytes) {
   AlignedBuffer<float> buffer(17);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % 64, 0u);
@@ -73,16 +87,15 @@ TEST(AlignedBuffer, IsAlignedZeroedAndCountsItsBytes) {
   for (float x : buffer.span()) EXPECT_EQ(x, 0.0f);
 }
 
-TEST(File, WritesWholeFilesAndNamesThePathInErrors) {
+TEST(File, ReadsWholeFilesAndNamesThePathInErrors) {
   const auto folder = std::filesystem::temp_directory_path() / "kvkeep_file_test";
   std::filesystem::create_directories(folder);
   const std::string path = (folder / "a.txt").string();
-  ASSERT_TRUE(write_file(path, "hello"));
+  std::ofstream(path) << "hello";
   EXPECT_EQ(read_file(path).value(), "hello");
   EXPECT_EQ(MappedFile::open(path)->bytes().size(), 5u);
   EXPECT_NE(read_file(path, 4).error().message.find(path), std::string::npos);
   EXPECT_EQ(MappedFile::open("/nonexistent/x").error().code, ErrorCode::bad_input);
-  EXPECT_FALSE(write_file((folder / "no" / "b").string(), "x"));
   EXPECT_FALSE(read_file(folder.string()));
   std::filesystem::remove_all(folder);
 }

@@ -74,26 +74,4 @@ Result<std::string> read_file(const std::string& path, size_t max_bytes) {
   return text;
 }
 
-Result<void> write_file(const std::string& path, std::string_view text) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());
-  const auto give_up = [&]() -> tl::unexpected<Error> {
-    const int reason = errno;
-    ::unlink(temporary.c_str());
-    return bad_input("cannot write '{}': {}", path, std::strerror(reason));
-  };
-  {
-    const Descriptor file{
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
-    if (file.fd < 0) return give_up();
-    for (size_t done = 0; done < text.size();) {
-      const ssize_t n = ::write(file.fd, text.data() + done, text.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return give_up();
-      done += static_cast<size_t>(n);
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return give_up();
-  return {};
-}
-
 }  // namespace kvkeep

@@ -1,11 +1,10 @@
-// Files as bytes: read-only mappings for models, whole-file reads, and writes that leave either
-// the old file or the complete new one. Every error names the path and the reason.
+// Files as bytes: read-only mappings for models and whole-file reads. Every error names the path
+// and the reason.
 #pragma once
 
 #include <cstddef>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "kvkeep/error.h"
 
@@ -28,8 +27,5 @@ class MappedFile {
 
 // The whole file; bad_input when it cannot be read or is larger than max_bytes.
 Result<std::string> read_file(const std::string& path, size_t max_bytes = size_t{1} << 30);
-
-// Writes to a temporary file beside `path`, then renames it; nothing is left behind on failure.
-Result<void> write_file(const std::string& path, std::string_view text);
 
 }  // namespace kvkeep

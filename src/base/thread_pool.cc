@@ -2,6 +2,8 @@
 
 #include <sched.h>
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace kvkeep {
@@ -36,7 +38,14 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::take_items(int worker) {
-  for (int64_t item; (item = next_.fetch_add(1)) < items_;) (*work_)(item, worker);
+  for (int64_t item; (item = next_.fetch_add(1)) < items_;) {
+    try {
+      (*work_)(item, worker);
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
 }
 
 void ThreadPool::run(int64_t items, const std::function<void(int64_t, int)>& work) {
@@ -56,9 +65,11 @@ void ThreadPool::run(int64_t items, const std::function<void(int64_t, int)>& wor
   wake_.notify_all();
   take_items(0);
   const auto finished = [this] { return busy_.load() == 0; };
-  if (spin_until(finished)) return;
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, finished);
+  if (!spin_until(finished)) {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, finished);
+  }
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void ThreadPool::worker_loop(int worker) {

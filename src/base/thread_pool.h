@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -26,7 +27,8 @@ class ThreadPool {
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls work(item, worker) for every item in [0, items), each once, and returns when all are
-  // done; worker is in [0, size()). One caller at a time; work must not throw or call run.
+  // done; worker is in [0, size()). One caller at a time; work must not call run. If items throw,
+  // one of the exceptions is thrown again after all items are done.
   void run(int64_t items, const std::function<void(int64_t item, int worker)>& work);
 
  private:
@@ -41,6 +43,7 @@ class ThreadPool {
   std::atomic<int64_t> next_{0};
   std::atomic<uint64_t> generation_{0};
   std::atomic<int> busy_{0};
+  std::exception_ptr error_;  // the first one, guarded by mutex_
   bool stop_ = false;
 };
 

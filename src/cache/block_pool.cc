@@ -111,6 +111,12 @@ bool BlockPool::move_down(BlockRef* block) {
   return true;
 }
 
+size_t BlockPool::free_bytes() const {
+  size_t bytes = 0;
+  for (const Run& run : runs_) bytes += run.bytes - (run.capacity - run.free.size()) * block_bytes_;
+  return bytes;
+}
+
 size_t BlockPool::table_bytes() const {
   size_t bytes = runs_.capacity() * sizeof(Run);
   for (const Run& run : runs_) bytes += run.free.capacity() * sizeof(uint32_t);

@@ -39,6 +39,7 @@ class BlockPool {
   size_t resident_bytes() const { return resident_; }  // mapped memory of all runs
   size_t table_bytes() const;                          // of the pool's own lists
   size_t blocks_in_use() const { return in_use_; }
+  size_t free_bytes() const;  // free blocks and ends of runs
 
  private:
   struct Run {

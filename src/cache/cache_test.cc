@@ -71,7 +71,7 @@ TEST(Tier, AppendsPopsAndFreesEmptyBlocks) {
   EXPECT_EQ(pool.blocks_in_use(), 2u);
 }
 
-// Kilobytes of private anonymous memory this process has mapped.
+// Bytes of address space this process has mapped.
 size_t mapped_bytes() {
   std::ifstream file("/proc/self/statm");
   size_t total = 0;

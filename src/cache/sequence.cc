@@ -40,10 +40,9 @@ size_t Sequence::resident_bytes() const {
 
 CacheUsage Sequence::usage() const {
   CacheUsage usage;
-  size_t mapped = 0;
   usage.tables = sizeof(*this) + tiers_.capacity() * sizeof(Tier);
   for (const auto& [size, pool] : pools_) {
-    mapped += pool.resident_bytes();
+    usage.slack += pool.free_bytes();
     usage.tables += pool.table_bytes() + sizeof(pool);
   }
   for (const Tier& tier : tiers_) {
@@ -52,8 +51,9 @@ CacheUsage Sequence::usage() const {
     usage.positions += slots * sizeof(int32_t);
     if (tier.shape().scored) usage.scores += slots * sizeof(float);
     usage.tables += tier.table_bytes();
+    const size_t slot_bytes = tier.shape().block_bytes() / kTierBlockSlots;
+    usage.slack += (static_cast<size_t>(tier.blocks()) * kTierBlockSlots - slots) * slot_bytes;
   }
-  usage.slack = mapped - usage.parts - usage.positions - usage.scores;
   return usage;
 }
 

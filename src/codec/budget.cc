@@ -20,9 +20,13 @@ Quota Budget::allocate(int tokens) const {
   const auto kept = static_cast<int>(std::ceil(keep_ * tokens - 1e-9));
   quota.high = std::clamp(kept, pinned, tokens);
   quota.exact = exact_high_ ? quota.high : pinned;
-  quota.sinks = sinks_;
-  const auto recent = static_cast<int>(recent_ * quota.high);
-  quota.first_recent = tokens - std::max(window_, recent);
+  quota.sinks = std::min(sinks_, tokens);
+  // Sinks are never crowded out by the newest.
+  const int newest = std::min(static_cast<int>(recent_ * quota.high),
+                              quota.high - std::min(quota.sinks, quota.high));
+  const int window = std::min(window_, tokens - quota.sinks);
+  quota.first_high = tokens - std::max(window, newest);
+  quota.first_exact = exact_high_ ? quota.first_high : tokens - window;
   return quota;
 }
 

@@ -3,7 +3,8 @@
 // uniform: the same share of tokens for every (layer, kv_head), growing with the sequence. Of T
 // tokens, H = max(ceil(keep * T), sinks + window) stay exact or high; the newest
 // max(window, floor(recent * H)) and the first `sinks` are pinned, the rest of H goes to the best
-// scores (MiKV and H2O take half and half).
+// scores (MiKV and H2O take half and half). Where the high tier is coded, the exact tier holds the
+// sinks and the newest `window` alone.
 #pragma once
 
 #include "kvkeep/plan.h"
@@ -11,10 +12,11 @@
 namespace kvkeep {
 
 struct Quota {
-  int high = 0;          // tokens that stay exact or high
-  int exact = 0;         // tokens that stay exact: all of `high` where the high tier is f16
-  int sinks = 0;         // positions < sinks are never demoted before others
-  int first_recent = 0;  // nor are positions >= first_recent
+  int high = 0;         // tokens that stay exact or high
+  int exact = 0;        // tokens that stay exact: all of `high` where the high tier is f16
+  int sinks = 0;        // positions < sinks are pinned on every tier
+  int first_high = 0;   // positions >= this are pinned in the high tier
+  int first_exact = 0;  // positions >= this are pinned in the exact tier
 };
 
 class Budget {

@@ -15,12 +15,16 @@
 namespace kvkeep {
 namespace {
 
+constexpr int kMaxTransformContext = 1 << 22;  // tables grow with the context
+
 Result<PartShape> shape_of(const Plan::Slot& slot, const char* side, int head_dim) {
   const auto layout = parse_layout(slot.param(side));
   if (!layout) return tl::unexpected(layout.error());
   if (layout->group > head_dim)
-    return bad_input("plan: slot '{}': {}={} has groups of {}, but head_dim is {}", slot.slot, side,
-                     layout_name(*layout), layout->group, head_dim);
+    return bad_input(
+        "plan: slot '{}': {}={} has groups of {}; allowed with head_dim {}: groups of "
+        "32 to {}, or gt",
+        slot.slot, side, layout_name(*layout), layout->group, head_dim, head_dim);
   return part_shape(*layout, head_dim);
 }
 
@@ -84,6 +88,9 @@ Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& contex
   made.observes_keys_ = (*scorer)->observes == Observes::keys;
   for (const Plan::Slot& slot : plan.slots()) {
     if (slot.slot != "transform") continue;
+    if (slot.method != "none" && context.context > kMaxTransformContext)
+      return bad_input("plan: slot 'transform', {}: allowed are contexts up to {}, found {}",
+                       slot.method, kMaxTransformContext, context.context);
     auto transform = make_transform(slot, context);
     if (!transform) continue;
     if (!made.transforms_.empty() && made.transforms_.back()->order() >= transform->order())
@@ -165,8 +172,8 @@ std::vector<float> Pipeline::rank(const Sequence& cache, HeadIndex head, int lev
   return scores;
 }
 
-// Slots of the `count` rows that go down: unpinned before pinned, then lowest score, then oldest;
-// returned in order of position.
+// Slots of the `count` rows that go down: unpinned rows by lowest score, then the oldest of the
+// newest, sinks last; returned in order of position.
 std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int level, int tokens,
                                   int count) const {
   const Quota quota = budget_.allocate(tokens);
@@ -176,16 +183,17 @@ std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int lev
   std::sort(slots.begin(), slots.end(),
             [&](int a, int b) { return tier.position(a) < tier.position(b); });
   const std::vector<float> scores = rank(cache, head, level, tokens, slots);
-  const auto pinned = [&](size_t i) {
+  const int first_pinned = level == 0 ? quota.first_exact : quota.first_high;
+  const auto pin = [&](size_t i) {
     const int position = tier.position(slots[i]);
-    return position < quota.sinks || position >= quota.first_recent;
+    return position < quota.sinks ? 2 : position >= first_pinned ? 1 : 0;
   };
   std::vector<size_t> order(slots.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::nth_element(order.begin(), order.begin() + (count - 1), order.end(),
                    [&](size_t i, size_t j) {
-                     if (pinned(i) != pinned(j)) return pinned(j);
-                     if (scores[i] != scores[j]) return scores[i] < scores[j];
+                     if (pin(i) != pin(j)) return pin(i) < pin(j);
+                     if (pin(i) == 0 && scores[i] != scores[j]) return scores[i] < scores[j];
                      return i < j;
                    });
   order.resize(static_cast<size_t>(count));

@@ -167,6 +167,33 @@ TEST(Pipeline, HeavyHittersSinksAndNewestStayOthersGoDown) {
   EXPECT_EQ(f.held(0), expected);
 }
 
+TEST(Pipeline, StreamingKeepsItsSinksAndTheNewest) {
+  Fixture f("streaming", 64);
+  f.append(1000);
+  f.demote(true);
+  std::set<int> expected = {0, 1, 2, 3};
+  for (int p = 804; p < 1000; ++p) expected.insert(p);
+  EXPECT_EQ(f.held(0), expected);
+  for (int step = 0; step < 200; ++step) {
+    f.append(1);
+    f.demote(false);
+    for (int p : {0, 1, 2, 3, f.tokens - 1, f.tokens - 190}) EXPECT_TRUE(f.held(0).contains(p));
+  }
+}
+
+TEST(Pipeline, ExactWindowAndSinksHoldUnderACodedHighTier) {
+  Fixture f("mikv-int8:sinks=4,window=32", 64);
+  f.append(1000);
+  Tier& tier = f.cache.tier(0, 0, 0);
+  for (int i = 0; i < 1000; ++i) tier.scores(i / 64)[i % 64] = static_cast<float>(2000 - i);
+  f.demote(true);
+  std::set<int> exact = {0, 1, 2, 3};
+  for (int p = 968; p < 1000; ++p) exact.insert(p);
+  EXPECT_EQ(f.held(0), exact);
+  for (int p = 900; p < 968; ++p) EXPECT_TRUE(f.held(1).contains(p)) << "newest half of 20 %";
+  EXPECT_EQ(f.held(0).size() + f.held(1).size(), 200u);
+}
+
 TEST(Pipeline, DecodeDemotesWholeBatchesAndNeverBringsBack) {
   Fixture f("mikv-int8:keep=0.25,demote=16", 64);
   f.append(128);
@@ -212,7 +239,7 @@ TEST(Pipeline, NonFiniteRowsAreAnErrorThatSaysWhere) {
 TEST(Pipeline, RefusesWhatDoesNotFitTheModel) {
   const auto wide = Pipeline::make(*Plan::parse("mikv:low=u2g128"), small_context(64));
   ASSERT_FALSE(wide);
-  EXPECT_NE(wide.error().message.find("head_dim is 64"), std::string::npos);
+  EXPECT_NE(wide.error().message.find("with head_dim 64"), std::string::npos);
   for (const char* chain : {"hadamard+centre", "hadamard+balance", "balance+centre"})
     EXPECT_FALSE(
         Pipeline::make(*Plan::parse(std::string("mikv:transform=") + chain), small_context(64)));

@@ -5,7 +5,7 @@
 #include "kvkeep/plan.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
 #include <map>
 
 #include "base/check.h"
@@ -110,12 +110,18 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
     return set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value);
   }
   std::string allowed = "scorer, high, low, transform";
+  Plan::Slot* found = nullptr;
   for (const char* slot : {"budget", "scorer"}) {
     for (const auto& [param, current] : table->at(slot)[0].params) {
-      if (param == name) return set_param(&table->at(slot)[0], assignment);
       allowed += ", " + param;
+      if (param != name) continue;
+      if (found)
+        return bad_input("plan: '{}' is ambiguous; allowed: budget.{}, scorer.{}", name, name,
+                         name);
+      found = &table->at(slot)[0];
     }
   }
+  if (found) return set_param(found, assignment);
   return bad_input("plan: no parameter '{}'; allowed: {}, or slot.parameter", name, allowed);
 }
 
@@ -183,7 +189,10 @@ std::string Plan::Slot::param(const std::string& name) const {
 }
 
 double Plan::Slot::number(const std::string& name) const {
-  return std::strtod(param(name).c_str(), nullptr);
+  const std::string text = param(name);
+  double value = 0;  // strtod would follow the host's locale
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
 }
 
 const Plan::Slot& Plan::slot(const std::string& name) const {

@@ -30,6 +30,9 @@ TEST(Plan, OverridesReachTheirSlot) {
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("k"), "u3");
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("v"), "u2");
   EXPECT_EQ(Plan::parse("random:seed=7,keep=0.5")->slot("scorer").param("seed"), "7");
+  EXPECT_EQ(Plan::parse("snapkv:scorer.window=8")->slot("scorer").param("window"), "8");
+  EXPECT_FALSE(Plan::parse("snapkv:window=8"));  // the budget has a window too
+  EXPECT_EQ(Plan::parse("mikv:window=8")->slot("budget").param("window"), "8");
   EXPECT_EQ(Plan::parse("mikv")->canonical(), Plan::parse("mikv:keep=0.2")->canonical());
 }
 

@@ -9,6 +9,7 @@ namespace kvkeep {
 namespace {
 
 constexpr float kLeastScale = 0x1p-24f;  // the smallest f16 above zero
+constexpr float kMost = 65504.0f;        // the largest; a transform may push a row past it
 
 uint8_t clamp_code(float code, int top) {
   return static_cast<uint8_t>(std::clamp(static_cast<int>(std::lrint(code)), 0, top));
@@ -17,8 +18,8 @@ uint8_t clamp_code(float code, int top) {
 void quantize_uniform(const float* x, int n, int top, uint8_t* codes, uint16_t* scale,
                       uint16_t* minimum) {
   const auto [low, high] = std::minmax_element(x, x + n);
-  *minimum = f32_to_f16(*low);
-  *scale = f32_to_f16(std::max((*high - *low) / static_cast<float>(top), kLeastScale));
+  *minimum = f32_to_f16(std::clamp(*low, -kMost, kMost));
+  *scale = f32_to_f16(std::clamp((*high - *low) / static_cast<float>(top), kLeastScale, kMost));
   const float z = f16_to_f32(*minimum), inverse = 1.0f / f16_to_f32(*scale);
   if (*high == *low) {  // a constant group is its minimum
     std::fill_n(codes, n, uint8_t{0});
@@ -33,7 +34,7 @@ void quantize_symmetric(const float* x, int n, int bits, uint8_t* codes, uint16_
     if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
   const int zero = 1 << (bits - 1), top = (1 << bits) - 1;
   const float step = bits == 8 ? std::fabs(extreme) / 127.0f : extreme / -static_cast<float>(zero);
-  *scale = f32_to_f16(step);
+  *scale = f32_to_f16(std::clamp(step, -kMost, kMost));
   const float rounded = f16_to_f32(*scale);
   const float inverse = rounded == 0.0f ? 0.0f : 1.0f / rounded;
   for (int i = 0; i < n; ++i) codes[i] = clamp_code(x[i] * inverse + static_cast<float>(zero), top);

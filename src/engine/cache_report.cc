@@ -1,6 +1,6 @@
 #include "engine/cache_report.h"
 
-#include <cmath>
+#include <algorithm>
 
 namespace kvkeep {
 namespace {
@@ -32,6 +32,19 @@ std::vector<TierReport> tier_reports(const CompressedAttention& site, int first,
                        tokens / ((last - first) * site.shape().kv_heads)});
   }
   return reports;
+}
+
+// Tokens the least well kept (layer, kv_head) can still read.
+int64_t least_readable(const CompressedAttention& site) {
+  int64_t least = site.tokens();
+  for (int layer = 0; layer < site.shape().layers; ++layer)
+    for (int head = 0; head < site.shape().kv_heads; ++head) {
+      int64_t tokens = 0;
+      for (int level = 0; level < site.cache().levels(); ++level)
+        tokens += site.cache().tier(layer, head, level).size();
+      least = std::min(least, tokens);
+    }
+  return least;
 }
 
 Sums sum_parts(const CompressedAttention& site) {
@@ -81,12 +94,12 @@ CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool
   report.preset = plan.typed();
   report.tokens = site.tokens();
   report.tiers = tier_reports(site, 0, shape.layers);
-  double readable = 0;
-  for (const TierReport& tier : report.tiers) readable += tier.tokens;
-  report.readable_tokens = std::llround(readable);
-  report.exact_window = site.pipeline().budget().window();
+  report.readable_tokens = least_readable(site);
+  const Quota quota = site.pipeline().budget().allocate(site.tokens());
+  report.exact_window = static_cast<int>(site.tokens()) - quota.first_exact;
   report.sinks = site.pipeline().budget().sinks();
   fill_breakdown(site, &report);
+  report.scratch_bytes = site.scratch_bytes();
   report.peak_bytes = std::max(site.peak_bytes(), report.bytes);
   report.paper_bits_per_value = site.pipeline().paper_bits_per_value();
   const double values = 2.0 * site.tokens() * shape.layers * shape.kv_heads * shape.head_dim;

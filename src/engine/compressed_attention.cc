@@ -62,6 +62,7 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
 }
 
 void CompressedAttention::demote(bool flush) {
+  if (flush) prefill_.release();
   std::atomic<bool> moved = false;
   for (int level = 0; level < cache_.levels(); ++level)
     pool_->run(shape_.layers * shape_.kv_heads, [&](int64_t i, int) {

@@ -33,6 +33,7 @@ class CompressedAttention : public AttentionSite {
   const AttentionShape& shape() const { return shape_; }
   size_t resident_bytes()
       const;  // cache, scores, positions, transform state; not attention scratch
+  size_t scratch_bytes() const { return decode_.scratch_bytes() + prefill_.scratch_bytes(); }
   size_t peak_bytes() const { return peak_bytes_; }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <numeric>
 
 #include "base/fail.h"
@@ -17,6 +18,10 @@ namespace kvkeep {
 struct Session::Impl {
   Impl(const Model& from, const Plan& with, int threads)
       : model(from), plan(with), pool(threads), scratch(from.transformer()->make_scratch()) {}
+
+  Result<void> check_tokens(std::span<const int32_t> fed) const;
+  Result<void> feed_slice(std::span<const int32_t> slice, float* rows, bool all);
+  Result<void> demote(bool flush);
 
   Model model;
   Plan plan;
@@ -53,42 +58,67 @@ Result<Session> Session::create(const Model& model, const Plan& plan,
   return Session(std::move(impl));
 }
 
-Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all_logits,
-                           const ProgressFn& progress) {
-  const int done = tokens(), vocab = impl_->model.info().vocab;
-  if (impl_->broken) return failed("this session ended with an earlier error");
-  if (fed.size() > static_cast<size_t>(context() - done))
+Result<void> Session::Impl::check_tokens(std::span<const int32_t> fed) const {
+  const int done = site->tokens(), vocab = model.info().vocab;
+  if (broken) return failed("this session ended with an earlier error");
+  if (fed.size() > static_cast<size_t>(context - done))
     return bad_input("{} tokens do not fit: {} of {} in the context are taken", fed.size(), done,
-                     context());
+                     context);
   for (int32_t token : fed)
     if (token < 0 || token >= vocab)
       return bad_input("token {} is not in 0 to {}", token, vocab - 1);
-  if (all_logits) all_logits->assign(fed.size() * static_cast<size_t>(vocab), 0.0f);
-  impl_->logits.resize(static_cast<size_t>(vocab));
-  for (size_t first = 0; first < fed.size();) {
-    const size_t n = std::min<size_t>(Transformer::kSliceTokens, fed.size() - first);
-    float* logits =
-        all_logits ? all_logits->data() + first * static_cast<size_t>(vocab) : impl_->logits.data();
-    auto fed_slice = impl_->model.transformer()->forward(fed.subspan(first, n), tokens(),
-                                                         *impl_->site, impl_->pool, *impl_->scratch,
-                                                         logits, all_logits != nullptr);
-    if (!fed_slice) {
-      impl_->broken = true;
-      return fed_slice;
-    }
-    first += n;
-    if (progress && !progress(static_cast<double>(first), static_cast<double>(fed.size())))
-      return cancelled();
-  }
-  if (all_logits && !fed.empty())
-    std::copy(all_logits->end() - vocab, all_logits->end(), impl_->logits.begin());
   return {};
 }
 
-Result<void> Session::compress() {
-  impl_->site->demote(true);
+// One slice through the model; rows [1 or slice.size()][vocab] of logits.
+Result<void> Session::Impl::feed_slice(std::span<const int32_t> slice, float* rows, bool all) {
+  broken = true;  // until the slice is through all layers
+  try {
+    KVKEEP_TRY(
+        model.transformer()->forward(slice, site->tokens(), *site, pool, *scratch, rows, all));
+  } catch (const std::bad_alloc&) {
+    return failed("out of memory at position {}", site->tokens());
+  }
+  const auto vocab = static_cast<size_t>(model.info().vocab);
+  const size_t n = (all ? slice.size() : 1) * vocab;
+  if (std::any_of(rows, rows + n, [](float x) { return !std::isfinite(x); }))
+    return failed("the model's logits are not finite at or before position {}", site->tokens() - 1);
+  std::copy(rows + n - vocab, rows + n, logits.begin());
+  broken = false;
   return {};
 }
+
+Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all_logits,
+                           const ProgressFn& progress) {
+  KVKEEP_TRY(impl_->check_tokens(fed));
+  const auto vocab = static_cast<size_t>(impl_->model.info().vocab);
+  if (all_logits) all_logits->assign(fed.size() * vocab, 0.0f);
+  if (!fed.empty()) impl_->logits.resize(vocab);
+  for (size_t first = 0; first < fed.size();) {
+    const size_t n = std::min<size_t>(Transformer::kSliceTokens, fed.size() - first);
+    float* rows = all_logits ? all_logits->data() + first * vocab : impl_->logits.data();
+    KVKEEP_TRY(impl_->feed_slice(fed.subspan(first, n), rows, all_logits != nullptr));
+    first += n;
+    if (progress && !progress(static_cast<double>(first), static_cast<double>(fed.size()))) {
+      if (all_logits) all_logits->resize(first * vocab);
+      return cancelled();
+    }
+  }
+  return {};
+}
+
+Result<void> Session::Impl::demote(bool flush) {
+  if (broken) return failed("this session ended with an earlier error");
+  try {
+    site->demote(flush);
+  } catch (const std::bad_alloc&) {
+    broken = true;
+    return failed("out of memory while compressing {} tokens", site->tokens());
+  }
+  return {};
+}
+
+Result<void> Session::compress() { return impl_->demote(true); }
 
 Result<void> Session::prefill(std::span<const int32_t> prompt, const ProgressFn& progress) {
   KVKEEP_TRY(feed(prompt, nullptr, progress));
@@ -97,8 +127,7 @@ Result<void> Session::prefill(std::span<const int32_t> prompt, const ProgressFn&
 
 Result<void> Session::step(int32_t token) {
   KVKEEP_TRY(feed({&token, 1}));
-  impl_->site->demote(false);
-  return {};
+  return impl_->demote(false);
 }
 
 std::span<const float> Session::logits() const {
@@ -116,9 +145,10 @@ int32_t Session::sample(float temperature, float top_p) {
     weights[i] = std::exp(static_cast<double>(logits[i] - *best) / temperature);
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
-  });
+  if (top_p < 1.0f)
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
+    });
   const double limit = top_p * std::accumulate(weights.begin(), weights.end(), 0.0);
   double mass = 0.0;
   size_t kept = 0;

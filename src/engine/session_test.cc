@@ -2,11 +2,14 @@
 #include "kvkeep/session.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 #include <limits>
 
 #include "base/rng.h"
+#include "engine/cache_report.h"
 #include "engine/compressed_attention.h"
 #include "kvkeep/methods.h"
 #include "model/dense_attention.h"
@@ -91,6 +94,15 @@ TEST(Session, EveryPresetRunsCountsItsTokensAndItsBytes) {
                 1e-9);
     EXPECT_NEAR(report.compression_factor, 16.0 / report.bits_per_value, 1e-9);
     EXPECT_EQ(report.layers.size(), 6u);
+    if (preset.name == "mikv") {
+      EXPECT_EQ(report.exact_window, 22);
+    }  // half of 20 % of 220
+    if (preset.name == "streaming") {
+      EXPECT_EQ(report.exact_window, 44);
+    }
+    if (preset.name == "mikv-int8") {
+      EXPECT_EQ(report.exact_window, 0);
+    }
   }
 }
 
@@ -163,6 +175,11 @@ TEST(Session, StoppingLeavesAUsableSession) {
   ASSERT_FALSE(stopped);
   EXPECT_EQ(stopped.error().code, ErrorCode::cancelled);
   EXPECT_EQ(s.tokens(), Transformer::kSliceTokens);
+  std::vector<float> rows;
+  Session other = session("mikv");
+  EXPECT_FALSE(other.feed(tokens, &rows, [](double, double) { return false; }));
+  EXPECT_EQ(rows.size(), static_cast<size_t>(Transformer::kSliceTokens) * 2048);
+  EXPECT_EQ(other.logits().back(), rows.back());
   EXPECT_TRUE(s.step(5));
 }
 
@@ -177,6 +194,41 @@ TEST(Session, SamplingIsSeededAndTopPNarrowsIt) {
   for (int i = 0; i < 50; ++i) second.push_back(s.sample(1.0f));
   EXPECT_EQ(first, second);
   for (int i = 0; i < 50; ++i) EXPECT_EQ(s.sample(1.0f, 1e-6f), greedy);
+}
+
+size_t mapped_bytes() {
+  std::ifstream file("/proc/self/statm");
+  size_t pages = 0;
+  file >> pages;
+  return pages * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// Three accounts of one cache: the report's categories, the containers' own, the system's.
+TEST(CompressedAttention, ReportedBytesAreAllocatedBytes) {
+  for (const char* plan : {"f16", "mikv-int8", "mikv:transform=centre+balance+hadamard"}) {
+    ThreadPool pool(1);
+    const AttentionShape shape{4, 4, 4, 128};
+    RopeConfig rope;
+    rope.dim = 128;
+    const size_t before = mapped_bytes();
+    auto site = *CompressedAttention::make(*Plan::parse(plan), shape, rope, 8192, &pool);
+    Rng rng(2);
+    const int tokens = 250, width = tokens * 4 * 128;
+    std::vector<float> rows(static_cast<size_t>(width)), out(rows.size());
+    for (float& x : rows) x = rng.normal();
+    for (int slice = 0; slice < 16; ++slice)
+      for (int layer = 0; layer < 4; ++layer)
+        ASSERT_TRUE(site->attend(
+            {layer, tokens, slice * tokens, rows.data(), rows.data(), rows.data(), out.data()}));
+    const auto full = report_cache(*site, *Plan::parse(plan), false);
+    EXPECT_GT(full.scratch_bytes, size_t{4} * 4000 * 128 * 4);
+    site->demote(true);
+    const auto report = report_cache(*site, *Plan::parse(plan), false);
+    EXPECT_EQ(report.bytes, site->resident_bytes()) << plan;
+    EXPECT_LT(report.scratch_bytes, size_t{1} << 20) << "prefill scratch was given back";
+    const double mapped = static_cast<double>(mapped_bytes() - before - 2 * rows.size() * 4);
+    EXPECT_NEAR(mapped / static_cast<double>(report.bytes), 1.0, 0.15) << plan;
+  }
 }
 
 TEST(CompressedAttention, NanInTheModelIsAnErrorAndEndsTheSession) {

@@ -30,7 +30,8 @@ Result<const TaskInfo*> find_task(const std::string& name) {
 
 std::vector<int32_t> first_tokens(const Model& model, std::string_view text, int64_t n) {
   constexpr size_t kMargin = 64;  // tokens near a cut may differ from those of the whole text
-  const auto wanted = static_cast<size_t>(std::max<int64_t>(n, 0));
+  // A token covers at least a byte, so no text has more tokens than bytes.
+  const size_t wanted = std::min(static_cast<size_t>(std::max<int64_t>(n, 0)), text.size());
   for (size_t bytes = (wanted + kMargin) * 8;; bytes *= 2) {
     const bool whole = bytes >= text.size();
     auto tokens = model.encode(whole ? text : text.substr(0, bytes), false);

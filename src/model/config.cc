@@ -95,7 +95,8 @@ void read_rope(const Gguf& file, Reader& in, ModelConfig* c) {
   const std::string prefix = c->architecture + ".";
   // Files of 2023 carry rope.scale_linear alone.
   const bool old_linear = in.has(prefix + "rope.scale_linear");
-  const std::string type = file.text(prefix + "rope.scaling.type", old_linear ? "linear" : "none");
+  const bool linear = old_linear || in.has(prefix + "rope.scaling.factor");
+  const std::string type = file.text(prefix + "rope.scaling.type", linear ? "linear" : "none");
   in.require(type == "none" || type == "linear",
              fmt::format("{}rope.scaling.type is '{}', allowed are none, linear, and llama3 as "
                          "tensor rope_freqs.weight",
@@ -145,7 +146,13 @@ Result<ModelConfig> read_config(const Gguf& file) {
   if (c.architecture != "llama" && c.architecture != "qwen2" && c.architecture != "qwen3")
     return bad_input("'{}': general.architecture is '{}', allowed are llama, qwen2, qwen3",
                      file.path(), c.architecture);
+  const std::string scaling = c.architecture + ".rope.scaling.type";
+  const Gguf::Expected optional[] = {{"general.name", Gguf::Kind::text},
+                                     {scaling, Gguf::Kind::text}};
+  KVKEEP_TRY(file.expect(optional));
   c.name = file.text("general.name", "");
+  for (char& letter : c.name)  // names reach terminals
+    if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = '?';
   Reader in(file, c.architecture + ".");
   read_shape(in, &c);
   if (!in.error()) read_rope(file, in, &c);

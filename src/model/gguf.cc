@@ -1,5 +1,6 @@
 #include "model/gguf.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -130,6 +131,18 @@ void place_tensor(GgufReader& reader, TensorRecord& record, std::span<const std:
         data.subspan(static_cast<size_t>(record.offset), static_cast<size_t>(size));
 }
 
+// No byte belongs to two tensors: converted weights would take more memory than the file.
+void check_overlap(GgufReader& reader, const std::vector<Tensor>& tensors) {
+  std::vector<const Tensor*> order;
+  for (const Tensor& tensor : tensors)
+    if (!tensor.data.empty()) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(),
+            [](const Tensor* a, const Tensor* b) { return a->data.data() < b->data.data(); });
+  for (size_t i = 1; i < order.size(); ++i)
+    if (order[i]->data.data() < order[i - 1]->data.data() + order[i - 1]->data.size())
+      reader.fail("tensors '{}' and '{}' overlap", order[i - 1]->name, order[i]->name);
+}
+
 }  // namespace
 
 int64_t Tensor::rows() const {
@@ -164,6 +177,7 @@ Result<Gguf> Gguf::parse(std::span<const std::byte> bytes, const std::string& na
       reader.fail("tensor '{}' stands twice", record.tensor.name);
     gguf.tensors_.push_back(std::move(record.tensor));
   }
+  if (reader.ok()) check_overlap(reader, gguf.tensors_);
   if (!reader.ok()) return tl::unexpected(reader.error());
   return gguf;
 }

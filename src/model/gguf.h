@@ -61,7 +61,16 @@ class Gguf {
   const std::vector<Tensor>& tensors() const { return tensors_; }
   const Tensor* find(std::string_view name) const;  // nullptr when absent
 
-  // Typed look-ups; a missing or mistyped key is an error unless a default is given.
+  // bad_input if one of `keys` is present with another kind of value than named; absent is fine.
+  enum class Kind { integer, number, boolean, text, integers };
+  struct Expected {
+    std::string_view key;
+    Kind kind;
+  };
+  Result<void> expect(std::span<const Expected> keys) const;
+
+  // Typed look-ups; a missing or mistyped key is an error unless a default is given
+  // (expect() guards those).
   Result<int64_t> integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;
   double number(std::string_view key, double otherwise) const;

@@ -65,6 +65,37 @@ std::string Gguf::text(std::string_view key, std::string_view otherwise) const {
   return value ? *value : std::string(otherwise);
 }
 
+Result<void> Gguf::expect(std::span<const Expected> keys) const {
+  for (const auto& [key, kind] : keys) {
+    const auto it = metadata_.find(key);
+    if (it == metadata_.end()) continue;
+    const bool integral = get<int64_t>(metadata_, key) != nullptr;
+    bool fits = false;
+    const char* wanted = "";
+    switch (kind) {
+      case Kind::integer:
+        fits = integral, wanted = "an integer";
+        break;
+      case Kind::number:
+        fits = integral || get<double>(metadata_, key), wanted = "a number";
+        break;
+      case Kind::boolean:
+        fits = get<bool>(metadata_, key), wanted = "true or false";
+        break;
+      case Kind::text:
+        fits = get<std::string>(metadata_, key), wanted = "text";
+        break;
+      case Kind::integers:
+        fits = integers(key), wanted = "an array of integers";
+        break;
+    }
+    if (!fits)
+      return bad_input("{}: key '{}' is {}, {} is needed", path_, key, gguf_value_kind(it->second),
+                       wanted);
+  }
+  return {};
+}
+
 const std::vector<std::string>* Gguf::strings(std::string_view key) const {
   return get_array<std::string>(metadata_, key);
 }

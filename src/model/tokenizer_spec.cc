@@ -58,6 +58,15 @@ Result<void> read_ids(const Gguf& file, TokenizerSpec& spec) {
 }  // namespace
 
 Result<TokenizerSpec> read_tokenizer_spec(const Gguf& file) {
+  using Kind = Gguf::Kind;
+  constexpr Gguf::Expected kOptional[] = {{"tokenizer.ggml.pre", Kind::text},
+                                          {"tokenizer.ggml.token_type", Kind::integers},
+                                          {"tokenizer.ggml.bos_token_id", Kind::integer},
+                                          {"tokenizer.ggml.eos_token_id", Kind::integer},
+                                          {"tokenizer.ggml.unknown_token_id", Kind::integer},
+                                          {"tokenizer.ggml.add_bos_token", Kind::boolean},
+                                          {"tokenizer.ggml.add_space_prefix", Kind::boolean}};
+  KVKEEP_TRY(file.expect(kOptional));
   TokenizerSpec spec;
   spec.source = file.path();
   auto model = file.text("tokenizer.ggml.model");
@@ -77,7 +86,8 @@ Result<TokenizerSpec> read_tokenizer_spec(const Gguf& file) {
   }
   KVKEEP_TRY(read_types(file, spec));
   KVKEEP_TRY(read_ids(file, spec));
-  spec.add_bos = file.boolean("tokenizer.ggml.add_bos_token", spm);
+  // Files without the key: SentencePiece and Llama 3 models begin with BOS, the others do not.
+  spec.add_bos = file.boolean("tokenizer.ggml.add_bos_token", spm || spec.pre == "llama-bpe");
   spec.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix", true);
   return spec;
 }

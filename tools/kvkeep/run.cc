@@ -30,6 +30,7 @@ struct RunOptions {
 struct Generation {
   std::string text, end = "length";  // why it ended: length, eos, context, interrupted
   int prompt_tokens = 0, tokens = 0;
+  int steps = 0;  // tokens fed while decoding; the prompt alone gives the first one
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
@@ -73,6 +74,8 @@ Result<void> decode(const RunOptions& options, const Model& model, int32_t last,
     out.text += text;
     return options.common.json ? Result<void>() : write_out(text);
   };
+  Progress progress("run");
+  const ProgressFn report = options.common.json ? progress.fn() : ProgressFn();
   const auto start = Clock::now();
   while (out.tokens < options.tokens && out.end == "length") {
     const int32_t token = session.sample(options.temperature, options.top_p);
@@ -89,8 +92,11 @@ Result<void> decode(const RunOptions& options, const Model& model, int32_t last,
       out.end = "interrupted";
     else if (session.tokens() == session.context())
       out.end = "context";
-    else if (out.tokens < options.tokens)
+    else if (out.tokens < options.tokens) {
       KVKEEP_TRY(session.step(token));
+      ++out.steps;
+      if (report) report(out.tokens, options.tokens);
+    }
   }
   out.decode_seconds = seconds_since(start);
   return emit(stream.finish());
@@ -113,7 +119,7 @@ Json run_json(const RunOptions& options, const Model& model, const MachineInfo& 
            {{"prefill_seconds", out.prefill_seconds},
             {"decode_seconds", out.decode_seconds},
             {"prefill_tokens_per_second", rate(out.prompt_tokens, out.prefill_seconds)},
-            {"decode_tokens_per_second", rate(out.tokens, out.decode_seconds)}}},
+            {"decode_tokens_per_second", rate(out.steps, out.decode_seconds)}}},
           {"protocol",
            {{"ctx", model.info().context},
             {"exact_window", report.exact_window},
@@ -126,7 +132,7 @@ std::string run_text(const CacheReport& report, const Generation& out, bool laye
   std::string text =
       fmt::format("\n\nspeed     prefill {:.0f} tokens/s ({}), decode {:.1f} tokens/s ({})\n",
                   rate(out.prompt_tokens, out.prefill_seconds), out.prompt_tokens,
-                  rate(out.tokens, out.decode_seconds), out.tokens);
+                  rate(out.steps, out.decode_seconds), out.tokens);
   if (out.end == "context") text += "end       the context is full\n";
   return text + cache_text(report, layers);
 }

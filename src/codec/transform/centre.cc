@@ -3,9 +3,9 @@
 // and subtracted before the key is coded; the quantizer then spends its levels on what differs.
 //
 // Reading adds q . (R_p m) to the logit of position p. With the channel pairs of q and m as complex
-// numbers this is sum_i A_i cos(p w_i) + B_i sin(p w_i), A_i = Re(q_i conj m_i), B_i = Im(...): one
-// dot product of length head_dim per token with a table of cosines and sines that all layers, heads
-// and sequences share.
+// numbers this is sum_i A_i cos(p w_i) + B_i sin(p w_i), A_i = Re(q_i conj m_i), B_i = Im(...).
+// With p = 64 a + b, (A, B) is turned by 64 a once for a run of slots, then one dot product with
+// the cosines and sines of b gives the bias of a slot; the tables stay small.
 #include <algorithm>
 #include <cmath>
 
@@ -17,6 +17,8 @@
 namespace kvkeep {
 namespace {
 
+constexpr int kStride = 64;  // positions are kStride * coarse + fine
+
 class Centre : public Transform {
  public:
   explicit Centre(const TransformContext& context)
@@ -24,22 +26,13 @@ class Centre : public Transform {
         rope_(context.rope),
         pairs_(context.rope.dim / 2),
         means_(static_cast<size_t>(context.layers * context.kv_heads * context.head_dim)),
-        table_(static_cast<size_t>(context.context) * static_cast<size_t>(context.rope.dim)) {
-    for (int p = 0; p < context.context; ++p) {
-      float* row = table_row(p);
-      for (int i = 0; i < pairs_; ++i) {
-        const double angle = p * rope_.frequencies()[static_cast<size_t>(i)];
-        row[i] = static_cast<float>(std::cos(angle));
-        row[pairs_ + i] = static_cast<float>(std::sin(angle));
-      }
-    }
-  }
+        fine_(waves(kStride, 1)),
+        coarse_(waves((context.context + kStride - 1) / kStride, kStride)) {}
 
   int order() const override { return 0; }
   bool needs_fit() const override { return true; }
   bool has_bias() const override { return true; }
-  size_t state_bytes() const override { return means_.bytes(); }
-  size_t shared_bytes() const override { return table_.bytes(); }
+  size_t state_bytes() const override { return means_.bytes() + fine_.bytes() + coarse_.bytes(); }
 
   void fit(HeadIndex head, const FitInput& input) override {
     const auto [keys, positions, query_max] = input;
@@ -65,19 +58,21 @@ class Centre : public Transform {
 
   void bias(HeadIndex head, const float* q, std::span<const int32_t> positions,
             float* logits) const override {
-    const uint16_t* m = mean(head);
-    float waves[kMaxDim];  // A then B
+    float m[kMaxDim], still[kMaxDim], turned[kMaxDim];  // A then B, at position 0 and at 64 a
+    kernels().f16_to_f32(mean(head), m, context_.head_dim);
     float constant = 0.0f;
     for (int i = 0; i < pairs_; ++i) {
       const auto [a, b] = pair(i);
-      const float c = f16_to_f32(m[a]), s = f16_to_f32(m[b]);
-      waves[i] = q[a] * c + q[b] * s;
-      waves[pairs_ + i] = q[b] * c - q[a] * s;
+      still[i] = q[a] * m[a] + q[b] * m[b];
+      still[pairs_ + i] = q[b] * m[a] - q[a] * m[b];
     }
-    for (int c = context_.rope.dim; c < context_.head_dim; ++c) constant += q[c] * f16_to_f32(m[c]);
+    for (int c = context_.rope.dim; c < context_.head_dim; ++c) constant += q[c] * m[c];
     const auto dot = kernels().dot;
-    for (size_t t = 0; t < positions.size(); ++t)
-      logits[t] += constant + dot(waves, table_row(positions[t]), 2 * pairs_);
+    for (size_t t = 0; t < positions.size(); ++t) {
+      if (t == 0 || positions[t] / kStride != positions[t - 1] / kStride)
+        turn(still, positions[t] / kStride, turned);
+      logits[t] += constant + dot(turned, row(fine_, positions[t] % kStride), 2 * pairs_);
+    }
   }
 
  private:
@@ -93,21 +88,44 @@ class Centre : public Transform {
     return means_.data() + (head.layer * context_.kv_heads + head.kv_head) * context_.head_dim;
   }
   const uint16_t* mean(HeadIndex head) const { return const_cast<Centre*>(this)->mean(head); }
-  float* table_row(int position) {
-    return table_.data() + static_cast<size_t>(position) * static_cast<size_t>(context_.rope.dim);
+  // [count][cos of each pair, then sin of each pair] of the angles n * step * w_i.
+  AlignedBuffer<float> waves(int count, int step) const {
+    AlignedBuffer<float> table(static_cast<size_t>(count) * static_cast<size_t>(2 * pairs_));
+    for (int n = 0; n < count; ++n)
+      for (int i = 0; i < pairs_; ++i) {
+        const double angle =
+            static_cast<double>(n) * step * rope_.frequencies()[static_cast<size_t>(i)];
+        float* out = table.data() + static_cast<ptrdiff_t>(n) * 2 * pairs_;
+        out[i] = static_cast<float>(std::cos(angle));
+        out[pairs_ + i] = static_cast<float>(std::sin(angle));
+      }
+    return table;
   }
-  const float* table_row(int position) const {
-    return const_cast<Centre*>(this)->table_row(position);
+  const float* row(const AlignedBuffer<float>& table, int n) const {
+    return table.data() + static_cast<ptrdiff_t>(n) * 2 * pairs_;
+  }
+
+  // A cos(x + y) + B sin(x + y) as a function of y, for the coarse angles x.
+  void turn(const float* still, int coarse, float* turned) const {
+    const float* x = row(coarse_, coarse);
+    for (int i = 0; i < pairs_; ++i) {
+      const float a = still[i], b = still[pairs_ + i], c = x[i], s = x[pairs_ + i];
+      turned[i] = a * c + b * s;
+      turned[pairs_ + i] = b * c - a * s;
+    }
   }
 
   void add_rotated_mean(HeadIndex head, float* key, int position, float sign) const {
     const uint16_t* m = mean(head);
-    const float* wave = table_row(position);
+    const float* x = row(coarse_, position / kStride);
+    const float* y = row(fine_, position % kStride);
     for (int i = 0; i < pairs_; ++i) {
       const auto [a, b] = pair(i);
+      const float cosine = x[i] * y[i] - x[pairs_ + i] * y[pairs_ + i];
+      const float sine = x[pairs_ + i] * y[i] + x[i] * y[pairs_ + i];
       const float c = f16_to_f32(m[a]), s = f16_to_f32(m[b]);
-      key[a] += sign * (c * wave[i] - s * wave[pairs_ + i]);
-      key[b] += sign * (c * wave[pairs_ + i] + s * wave[i]);
+      key[a] += sign * (c * cosine - s * sine);
+      key[b] += sign * (c * sine + s * cosine);
     }
     for (int c = context_.rope.dim; c < context_.head_dim; ++c) key[c] += sign * f16_to_f32(m[c]);
   }
@@ -116,7 +134,8 @@ class Centre : public Transform {
   Rope rope_;
   int pairs_;
   AlignedBuffer<uint16_t> means_;  // [layers][kv_heads][head_dim], f16, before RoPE
-  AlignedBuffer<float> table_;     // [context][cos of each pair, then sin of each pair]
+  AlignedBuffer<float> fine_;      // waves of positions 0 .. 63
+  AlignedBuffer<float> coarse_;    // waves of positions 0, 64, 128, ... < context
 };
 
 }  // namespace

@@ -103,7 +103,8 @@ TEST(Centre, RemovesTheMeanPreRopeKey) {
   }
   EXPECT_NEAR(before / (200 * 64), 1.0 + 4.5, 0.4);
   EXPECT_NEAR(after / (200 * 64), 1.0, 0.05);
-  EXPECT_EQ(transform->state_bytes(), 128u);
+  // One f16 vector, and the waves of 64 fine and 512 / 64 coarse positions.
+  EXPECT_EQ(transform->state_bytes(), 128u + (64u + 8u) * 64u * 4u);
 }
 
 // A channel with keys x32 and queries /32: balanced, both sides have the same largest value.
