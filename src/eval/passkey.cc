@@ -8,14 +8,12 @@
 #include <iterator>
 
 #include "base/fail.h"
+#include "eval/hidden_fact.h"
 #include "eval/record.h"
 
 namespace kvkeep {
 namespace {
 
-constexpr const char* kHead =
-    "There is important information hidden inside this text. Find it and remember it.\n";
-constexpr const char* kQuestion = "\nWhat is the pass key? The pass key is <";
 constexpr const char* kFiller[] = {"The grass is green.", "The sky is blue.", "The sun is yellow.",
                                    "Here we go.", "There and back again."};
 constexpr double kDepths[] = {0, 0.25, 0.5, 0.75, 1};
@@ -32,8 +30,9 @@ RecallSample passkey_sample(const std::string& key, double depth, int sentences)
     else
       after += " " + sentence;
   }
-  const auto fact = fmt::format(" The pass key is <{0}>. Remember it. <{0}> is the pass key.", key);
-  return {kHead + before + fact + after, {{kQuestion, key}}, fmt::format("depth_{}", depth)};
+  return {kFactHead + before + fact_text(key) + after,
+          {{kFactQuestion, key}},
+          fmt::format("depth_{}", depth)};
 }
 
 Result<RecallSample> make_passkey(const TaskInput& in, int index) {

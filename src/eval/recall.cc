@@ -116,7 +116,6 @@ EvalRow make_row(const TaskInput& in, const RecallTask& task, const Score& total
   for (auto& metric : group_metrics(total.tallies)) row.metrics.push_back(std::move(metric));
   row.cache = total.cache;
   row.protocol = in.options;
-  row.protocol.step = 0;
   row.protocol.bos = !in.model.encode("", true).empty();
   row.samples = static_cast<int>(total.tallies.size());
   row.tokens_per_second = total.seconds > 0 ? total.steps / total.seconds : 0;
