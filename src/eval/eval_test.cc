@@ -71,6 +71,12 @@ TEST(Nll, IsTheLogarithmOfTheSoftmax) {
   EXPECT_NEAR(token_nll(logits, 2), 2000 + std::log(2.0), 1e-9);
 }
 
+TEST(Nll, DivergenceOfTwoDistributions) {
+  const float p[] = {1, 1}, q[] = {std::log(3.0f), 0};  // 1/2, 1/2 and 3/4, 1/4
+  EXPECT_NEAR(kl_divergence(p, q), std::log(4.0 / 3) / 2, 1e-7);
+  EXPECT_EQ(kl_divergence(q, q), 0);
+}
+
 TEST(Ppl, OfTheExactCacheIsThatOfOnePass) {
   const std::vector<Plan> plans = {Plan::parse("f16").value()};
   const auto result = find_task("ppl").value()->run(input(plans, 128, 2)).value();
@@ -112,6 +118,29 @@ TEST(Ppl, RefusesWhatCannotFillAWindow) {
   limit.options.limit = 63;
   for (const auto& in : {text, limit})
     EXPECT_EQ(find_task("ppl").value()->run(in).error().code, ErrorCode::bad_input);
+}
+
+TEST(Kld, OfTheExactCacheIsZeroAndOfACoarseOneIsNot) {
+  const std::vector<Plan> plans = {Plan::parse("f16").value(), Plan::parse("rtn2").value()};
+  const auto result = find_task("kld").value()->run(input(plans, 128, 2)).value();
+  ASSERT_EQ(result.rows.size(), 2u);
+  EXPECT_EQ(metric(result.rows[0], "mean"), 0);
+  EXPECT_EQ(metric(result.rows[0], "p99"), 0);
+  EXPECT_EQ(metric(result.rows[0], "top1_agreement"), 1);
+  EXPECT_GT(metric(result.rows[1], "mean"), 0.001);
+  EXPECT_GT(metric(result.rows[1], "p99"), metric(result.rows[1], "mean"));
+  EXPECT_LT(metric(result.rows[1], "top1_agreement"), 1);
+  for (const auto& row : result.rows) EXPECT_EQ(metric(row, "tokens"), 2 * 96);
+}
+
+TEST(Kld, StopsWithWhatIsCompleteForEveryPlan) {
+  const std::vector<Plan> plans = {Plan::parse("f16").value(), Plan::parse("rtn2").value()};
+  auto in = input(plans, 64, 3);
+  in.progress = [](double done, double total) { return done < 0.6 * total; };
+  const auto result = find_task("kld").value()->run(in).value();
+  EXPECT_TRUE(result.interrupted);
+  ASSERT_EQ(result.rows.size(), 2u);
+  for (const auto& row : result.rows) EXPECT_EQ(metric(row, "tokens"), 48) << row.cache.preset;
 }
 
 TEST(Tasks, UnknownNameListsTheAllowedOnes) {

@@ -12,9 +12,6 @@
 namespace kvkeep {
 namespace {
 
-constexpr const char* kHead =
-    "There is important information hidden inside this text. Find it and remember it.\n";
-constexpr const char* kQuestion = "\nWhat is the pass key? The pass key is <";
 constexpr int kAnswerTokens = 8;
 constexpr int kMargin = 16;  // sentences together may have fewer tokens than one by one
 
@@ -56,15 +53,18 @@ Result<void> decode_answer(const Model& model, Session& session, FactAnswer& ans
 
 }  // namespace
 
+std::string fact_text(const std::string& key) {
+  return fmt::format(" The pass key is <{0}>. Remember it. <{0}> is the pass key.", key);
+}
+
 Result<HiddenFact> hide_fact(const Model& model, std::string_view text, size_t* offset,
                              double depth, int tokens, uint64_t seed) {
   HiddenFact hidden;
   Rng rng(seed);
   for (int i = 0; i < 5; ++i) hidden.answer += static_cast<char>('0' + rng.below(10));
-  hidden.fact =
-      fmt::format(" The pass key is <{0}>. Remember it. <{0}> is the pass key.", hidden.answer);
-  hidden.question = kQuestion;
-  const auto head = model.encode(kHead, true), needle = model.encode(hidden.fact, false);
+  hidden.fact = fact_text(hidden.answer);
+  hidden.question = kFactQuestion;
+  const auto head = model.encode(kFactHead, true), needle = model.encode(hidden.fact, false);
   const int room = tokens - static_cast<int>(head.size() + needle.size()) + kMargin;
   auto sentences = take_sentences(model, text, offset, room);
   if (sentences.empty()) {
@@ -73,7 +73,7 @@ Result<HiddenFact> hide_fact(const Model& model, std::string_view text, size_t* 
   }
   if (sentences.empty()) return bad_input("the text is shorter than a passage of {} tokens", room);
   const auto place = static_cast<size_t>(std::round(depth * static_cast<double>(sentences.size())));
-  std::string before = kHead, after;
+  std::string before = kFactHead, after;
   for (size_t i = 0; i < sentences.size(); ++i)
     if (i < place)
       before += (i ? " " : "") + sentences[i];
@@ -83,7 +83,7 @@ Result<HiddenFact> hide_fact(const Model& model, std::string_view text, size_t* 
   append(hidden.passage, needle);
   append(hidden.passage, model.encode(after, false));
   hidden.passage.resize(static_cast<size_t>(tokens));  // the last sentence may be cut
-  hidden.question_tokens = model.encode(kQuestion, false);
+  hidden.question_tokens = model.encode(kFactQuestion, false);
   return hidden;
 }
 

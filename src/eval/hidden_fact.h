@@ -14,6 +14,12 @@
 
 namespace kvkeep {
 
+// The prompt that the embedded model was trained on.
+inline constexpr const char* kFactHead =
+    "There is important information hidden inside this text. Find it and remember it.\n";
+inline constexpr const char* kFactQuestion = "\nWhat is the pass key? The pass key is <";
+std::string fact_text(const std::string& key);
+
 struct HiddenFact {
   std::string fact, question, answer;  // the sentence in the passage, what is asked, five digits
   std::vector<int32_t> passage, question_tokens;

@@ -17,22 +17,31 @@ Json tiers_json(const std::vector<TierReport>& tiers) {
 }
 
 Json protocol_json(const EvalRow& row) {
-  return {{"ctx", row.protocol.context},
-          {"step", row.protocol.step},
-          {"exact_window", row.cache.exact_window},
-          {"sinks", row.cache.sinks},
-          {"windows", row.windows},
-          {"bos", row.protocol.bos},
-          {"seed", row.protocol.seed}};
+  Json json = {{"ctx", row.protocol.context},
+               {"exact_window", row.cache.exact_window},
+               {"sinks", row.cache.sinks},
+               {"bos", row.protocol.bos},
+               {"seed", row.protocol.seed}};
+  if (row.samples > 0) {
+    json["samples"] = row.samples;
+  } else {
+    json["step"] = row.protocol.step;
+    json["windows"] = row.windows;
+  }
+  return json;
 }
 
 Json metrics_json(const std::vector<Metric>& metrics) {
   Json object = Json::object();
-  for (const auto& metric : metrics)
+  for (const auto& metric : metrics) {
     if (metric.count)
       object[metric.name] = static_cast<int64_t>(metric.value);
     else
       object[metric.name] = metric.value;
+    if (!metric.interval) continue;
+    object["low"] = metric.interval->first;
+    object["high"] = metric.interval->second;
+  }
   return object;
 }
 

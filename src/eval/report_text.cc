@@ -34,6 +34,9 @@ const EvalRow* reference(const TaskResult& result, const std::string& task) {
 
 std::string metric_text(const Metric& metric) {
   if (metric.count) return grouped(static_cast<int64_t>(metric.value));
+  if (metric.interval)
+    return fmt::format("{:.3f} [{:.3f}, {:.3f}]", metric.value, metric.interval->first,
+                       metric.interval->second);
   return fmt::format("{:.{}f}", metric.value, metric.value >= 1000 ? 0 : 4);
 }
 
@@ -47,11 +50,23 @@ std::vector<std::string> row_cells(const EvalRow& row, const EvalRow* f16) {
     cells.push_back(fmt::format("{:.2f}", x));
   cells.push_back(fmt::format("{:.2f}x", c.compression_factor));
   cells.push_back(grouped(static_cast<int64_t>(c.bytes)));
-  for (const int64_t n : {c.tokens, c.readable_tokens, static_cast<int64_t>(row.protocol.step),
-                          static_cast<int64_t>(c.exact_window), static_cast<int64_t>(c.sinks)})
-    cells.push_back(grouped(n));
+  for (const int64_t n : {c.tokens, c.readable_tokens}) cells.push_back(grouped(n));
+  cells.push_back(row.samples > 0 ? "-" : grouped(row.protocol.step));
+  for (const int n : {c.exact_window, c.sinks}) cells.push_back(grouped(n));
   cells.push_back(fmt::format("{:.0f}", row.tokens_per_second));
   return cells;
+}
+
+// How a task came to its figures.
+std::string protocol_text(const EvalRow& row) {
+  const char* bos = row.protocol.bos ? " with BOS" : "";
+  if (row.samples > 0)
+    return fmt::format(
+        "{} samples of up to {} tokens{}, questions included; a compression before and after each "
+        "question; 95 % intervals",
+        row.samples, row.protocol.context, bos);
+  return fmt::format("{} windows of {} tokens{}; a compression every {} tokens", row.windows,
+                     row.protocol.context, bos, row.protocol.step);
 }
 
 std::string task_table(const TaskResult& result, const std::string& task) {
@@ -119,9 +134,7 @@ std::string eval_text(const TaskResult& result) {
   for (const auto& name : names) {
     const auto row = std::find_if(result.rows.begin(), result.rows.end(),
                                   [&](const EvalRow& r) { return r.task == name; });
-    text += fmt::format("{}task {}: {} windows of {} tokens{}; a compression every {} tokens\n",
-                        text.empty() ? "" : "\n", name, row->windows, row->protocol.context,
-                        row->protocol.bos ? " with BOS" : "", row->protocol.step);
+    text += fmt::format("{}task {}: {}\n", text.empty() ? "" : "\n", name, protocol_text(*row));
     text += task_table(result, name);
   }
   return text;

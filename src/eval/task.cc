@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "eval/all_plans.h"
 
 namespace kvkeep {
 
@@ -26,6 +27,15 @@ Result<const TaskInfo*> find_task(const std::string& name) {
     allowed += (allowed.empty() ? "" : ", ") + task.name;
   }
   return bad_input("unknown task '{}'; allowed: {}", name, allowed);
+}
+
+Result<Session> open_session(const TaskInput& in, const Plan& plan) {
+  SessionOptions options;
+  options.threads = in.options.threads;
+  options.context = in.options.context;
+  auto session = Session::create(in.model, plan, options);
+  if (session) session->seed(in.options.seed);
+  return session;
 }
 
 std::vector<int32_t> first_tokens(const Model& model, std::string_view text, int64_t n) {

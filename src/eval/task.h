@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kvkeep/error.h"
@@ -19,12 +21,13 @@
 namespace kvkeep {
 
 struct TaskOptions {
-  int context = 2048;    // tokens of one window
-  int64_t limit = 8192;  // tokens of the text that are used, whole windows
-  int step = 32;         // tokens fed between two compressions
+  int context = 2048;    // tokens of one window, or of one sample with its questions
+  int64_t limit = 8192;  // text tasks: tokens of the text that are used, whole windows
+  int step = 32;         // text tasks: tokens fed between two compressions
+  int64_t samples = 20;  // other tasks
   int threads = 0;       // 0: all cores
   uint64_t seed = 0;
-  bool bos = false;  // every window begins with the model's begin-of-sequence token
+  bool bos = false;  // text tasks: every window begins with the model's begin-of-sequence token
 };
 
 struct TaskInput {
@@ -38,17 +41,18 @@ struct TaskInput {
 struct Metric {
   std::string name;
   double value = 0;
-  bool count = false;  // a whole number
+  bool count = false;                                      // a whole number
+  std::optional<std::pair<double, double>> interval = {};  // 95 %
 };
 
 // One plan on one task. Figures mean nothing without the protocol beside them.
 struct EvalRow {
   std::string task;
   std::vector<Metric> metrics;  // the first is the one that is compared with f16
-  CacheReport cache;            // at the end of the last whole window
+  CacheReport cache;            // at the end of the last whole window or sample
   TaskOptions protocol;
-  int windows = 0;
-  double tokens_per_second = 0;  // fed on the compressed cache, compression included
+  int windows = 0, samples = 0;  // one of them, by the kind of task
+  double tokens_per_second = 0;  // fed or decoded on the compressed cache, compression included
 };
 
 struct TaskResult {

@@ -32,6 +32,8 @@ class BadUsage(CliTest):
         self.assert_refused("eval", "--step", "0", says="not a number")
         self.assert_refused("eval", "-c", "4", says="at least 8")
         self.assert_refused("eval", "-c", "128", "--limit", "127", says="127")
+        for task in ("lines", "passkey", "kv_recall"):
+            self.assert_refused("eval", "--tasks", task, "-c", "32", says="--ctx")
         self.assert_refused("doctor", "--measure", "-1")
         self.assert_refused("demo", "--facts", "0")
         self.assert_refused("demo", "-c", "100", says="context")

@@ -39,12 +39,40 @@ class Output(CliTest):
             self.check_cache(row["cache"])
         self.assertEqual(report["results"][0]["cache"]["readable_tokens"], 256)
 
+    def test_eval_of_recall(self):
+        report = self.json_of("eval", "--tasks", "lines,passkey,kv_recall", "--plans", "f16 h2o",
+                              "-c", "330", "--limit", "2", "--json")
+        self.assertEqual([row["task"] for row in report["results"]],
+                         ["lines", "lines", "passkey", "passkey", "kv_recall", "kv_recall"])
+        for row in report["results"]:
+            metrics = row["metrics"]
+            self.assertLessEqual({"accuracy", "n", "low", "high"}, metrics.keys())
+            self.assertLessEqual(metrics["low"], metrics["accuracy"])
+            self.assertLessEqual(metrics["accuracy"], metrics["high"])
+            self.assertEqual(metrics["n"], 2 if row["task"] == "passkey" else 10)
+            self.assertEqual("depth_0.25" in metrics, row["task"] == "passkey")
+            self.assertEqual(row["protocol"]["samples"], 2)
+            self.check_cache(row["cache"])
+
+    def test_eval_of_divergence(self):
+        report = self.json_of("eval", "--tasks", "kld", "--plans", "f16 rtn2", "-c", "128",
+                              "--limit", "256", "--json")
+        exact, coarse = (row["metrics"] for row in report["results"])
+        self.assertEqual(exact, {"mean": 0, "p99": 0, "top1_agreement": 1, "tokens": 192})
+        self.assertEqual(coarse.keys(), exact.keys())
+        self.assertGreater(coarse["mean"], 0)
+
     def test_eval_table(self):
         code, out, _ = run("eval", "--plans", "f16 rtn4", "-c", "128", "--limit", "128")
         self.assertEqual(code, 0)
         for title in ("plan", "ppl", "vs f16", "step", "window", "sinks", "readable"):
             self.assertIn(title, out.splitlines()[1])
         self.assertEqual(len(out.splitlines()), 4)
+        code, out, _ = run("eval", "--tasks", "passkey", "--plans", "f16", "-c", "200", "--limit",
+                           "1")
+        self.assertEqual(code, 0)
+        self.assertIn("1 samples of up to 200 tokens", out.splitlines()[0])
+        self.assertRegex(out.splitlines()[2], r"^f16 .*\[[01]\.000, [01]\.000\]")
 
     def test_run_repeats_itself(self):
         call = ["run", "-p", "The ship was", "-n", "8", "--temp", "1", "--top-p", "0.9", "--json",

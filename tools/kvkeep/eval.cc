@@ -61,6 +61,7 @@ Result<TaskOptions> task_options(const EvalOptions& options, const Model& model)
   TaskOptions task;
   task.context = *context;
   task.limit = options.limit > 0 ? options.limit : std::max<int64_t>(kDefaultLimit, *context);
+  if (options.limit > 0) task.samples = options.limit;
   task.step = options.step;
   task.threads = options.common.threads;
   task.seed = options.common.seed;
@@ -124,7 +125,10 @@ void add_eval(CLI::App& app, Action* action) {
                       "plans, separated by spaces (default: \"f16 mikv\"); f16 is the reference");
   command->add_option("--text", options->text,
                       "text of the text tasks, - for standard input (default: a book)");
-  command->add_option("--limit", options->limit, "tokens of text that are used (default: 8192)")
+  command
+      ->add_option("--limit", options->limit,
+                   "tokens of text that are used (default: 8192); samples of lines, passkey "
+                   "and kv_recall (default: 20)")
       ->check(integer_between(1, INT64_MAX));
   command->add_option("--step", options->step, "tokens between two compressions (default: 32)")
       ->check(integer_between(1, 1 << 20));
