@@ -2,10 +2,8 @@
 #include "kvkeep/session.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <fstream>
 #include <limits>
 
 #include "base/rng.h"
@@ -98,7 +96,7 @@ TEST(Session, EveryPresetRunsCountsItsTokensAndItsBytes) {
       EXPECT_EQ(report.exact_window, 22);
     }  // half of 20 % of 220
     if (preset.name == "streaming") {
-      EXPECT_EQ(report.exact_window, 44);
+      EXPECT_EQ(report.exact_window, 40);  // and 4 sinks
     }
     if (preset.name == "mikv-int8") {
       EXPECT_EQ(report.exact_window, 0);
@@ -196,21 +194,14 @@ TEST(Session, SamplingIsSeededAndTopPNarrowsIt) {
   for (int i = 0; i < 50; ++i) EXPECT_EQ(s.sample(1.0f, 1e-6f), greedy);
 }
 
-size_t mapped_bytes() {
-  std::ifstream file("/proc/self/statm");
-  size_t pages = 0;
-  file >> pages;
-  return pages * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-}
-
-// Three accounts of one cache: the report's categories, the containers' own, the system's.
+// Two accounts of one cache: the report's categories, from shapes and slots, and what the
+// containers allocated; the cache's own tests hold the latter against the system's.
 TEST(CompressedAttention, ReportedBytesAreAllocatedBytes) {
   for (const char* plan : {"f16", "mikv-int8", "mikv:transform=centre+balance+hadamard"}) {
     ThreadPool pool(1);
     const AttentionShape shape{4, 4, 4, 128};
     RopeConfig rope;
     rope.dim = 128;
-    const size_t before = mapped_bytes();
     auto site = *CompressedAttention::make(*Plan::parse(plan), shape, rope, 8192, &pool);
     Rng rng(2);
     const int tokens = 250, width = tokens * 4 * 128;
@@ -226,8 +217,6 @@ TEST(CompressedAttention, ReportedBytesAreAllocatedBytes) {
     const auto report = report_cache(*site, *Plan::parse(plan), false);
     EXPECT_EQ(report.bytes, site->resident_bytes()) << plan;
     EXPECT_LT(report.scratch_bytes, size_t{1} << 20) << "prefill scratch was given back";
-    const double mapped = static_cast<double>(mapped_bytes() - before - 2 * rows.size() * 4);
-    EXPECT_NEAR(mapped / static_cast<double>(report.bytes), 1.0, 0.15) << plan;
   }
 }
 
