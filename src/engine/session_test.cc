@@ -95,6 +95,9 @@ TEST(Session, EveryPresetRunsCountsItsTokensAndItsBytes) {
     if (preset.name == "mikv") {
       EXPECT_EQ(report.exact_window, 22);
     }  // half of 20 % of 220
+    if (preset.name == "f16") {
+      EXPECT_EQ(report.exact_window, 220);
+    }
     if (preset.name == "streaming") {
       EXPECT_EQ(report.exact_window, 40);  // and 4 sinks
     }

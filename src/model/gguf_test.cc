@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "model/gguf_builder.h"
+#include "model/tokenizer.h"
 
 namespace kvkeep {
 namespace {
@@ -153,6 +154,53 @@ TEST(Gguf, AlignmentIsAPowerOfTwoAndMovesTheData) {
             "m.gguf: general.alignment is 24, allowed are powers of two from 8 to 1048576");
   EXPECT_EQ(aligned(0).error(),
             "m.gguf: general.alignment is 0, allowed are powers of two from 8 to 1048576");
+}
+
+TEST(Gguf, TensorsMayNotShareBytes) {
+  GgufBuilder apart(2, 0);
+  apart.tensor("a", {8}, 0, 0).tensor("b", {8}, 0, 32).data(64);
+  EXPECT_TRUE(apart.open());
+  GgufBuilder shared(2, 0);
+  shared.tensor("a", {16}, 0, 0).tensor("b", {8}, 0, 32).data(64);
+  EXPECT_EQ(shared.error(), "m.gguf: tensors 'a' and 'b' overlap");
+}
+
+TEST(Gguf, ExpectRefusesOtherKindsButNotAbsentKeys) {
+  using Kind = Gguf::Kind;
+  const auto file = GgufBuilder(0, 1).key("a", kText).text("x").open().value();
+  const auto ask = [&](std::string_view key, Kind kind) {
+    const Gguf::Expected expected[] = {{key, kind}};
+    const auto result = file.expect(expected);
+    return result ? std::string("fine") : result.error().message;
+  };
+  EXPECT_EQ(ask("a", Kind::text), "fine");
+  EXPECT_EQ(ask("b", Kind::integer), "fine");
+  EXPECT_EQ(ask("a", Kind::integer), "m.gguf: key 'a' is text, an integer is needed");
+  EXPECT_EQ(ask("a", Kind::number), "m.gguf: key 'a' is text, a number is needed");
+  EXPECT_EQ(ask("a", Kind::boolean), "m.gguf: key 'a' is text, true or false is needed");
+  EXPECT_EQ(ask("a", Kind::integers), "m.gguf: key 'a' is text, an array of integers is needed");
+}
+
+TEST(TokenizerSpec, BosFollowsTheFamilyWhereTheFileIsSilent) {
+  const auto adds_bos = [](const char* pre, bool mistyped) {
+    GgufBuilder builder(0, 5);
+    builder.key("tokenizer.ggml.model", kText)
+        .text("gpt2")
+        .key("tokenizer.ggml.pre", kText)
+        .text(pre);
+    builder.array("tokenizer.ggml.tokens", kText, 1).text("a");
+    builder.array("tokenizer.ggml.merges", kText, 0);
+    if (mistyped)
+      builder.key("tokenizer.ggml.bos_token_id", kText).text("a");
+    else
+      builder.key("tokenizer.ggml.bos_token_id", kU32).put(uint32_t{0});
+    const auto spec = read_tokenizer_spec(*builder.open());
+    return spec ? (spec->add_bos ? "yes" : "no") : spec.error().message;
+  };
+  EXPECT_EQ(adds_bos("llama-bpe", false), "yes");
+  EXPECT_EQ(adds_bos("qwen2", false), "no");
+  EXPECT_EQ(adds_bos("qwen2", true),
+            "m.gguf: key 'tokenizer.ggml.bos_token_id' is text, an integer is needed");
 }
 
 }  // namespace
