@@ -286,27 +286,30 @@ size_t Pipeline::shared_bytes() const {
   return bytes;
 }
 
-bool Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {
+int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const {
+  const bool last = level + 1 == static_cast<int>(levels_.size());
+  if (last && !evicts_) return 0;
   const Quota quota = budget_.allocate(tokens);
+  const int size = cache.tier(head.layer, head.kv_head, level).size();
+  int due = size - quota.exact;
+  if (level > 0 || last) {
+    const int above = level > 0 ? cache.tier(head.layer, head.kv_head, 0).size() : 0;
+    due = std::min(size + above - quota.high, size);
+  }
+  return due <= 0 || (!flush && due < budget_.demote_rows()) ? 0 : due;
+}
+
+void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {
+  const int count = due(*cache, head, level, tokens, flush);
+  if (count == 0) return;
   Tier& tier = cache->tier(head.layer, head.kv_head, level);
   const bool last = level + 1 == static_cast<int>(levels_.size());
-  if (last && !evicts_) return false;
-  int due;
-  if (level == 0 && !(last && evicts_)) {
-    due = tier.size() - quota.exact;
-  } else {
-    due = tier.size() - quota.high;
-    if (level == 1) due += cache->tier(head.layer, head.kv_head, 0).size();
-    due = std::min(due, tier.size());
-  }
-  if (due <= 0 || (!flush && due < budget_.demote_rows())) return false;
   if (!last) fit(*cache, head);
-  std::vector<int> slots = choose(*cache, head, level, tokens, due);
+  std::vector<int> slots = choose(*cache, head, level, tokens, count);
   if (!last)
     for (int slot : slots) copy_down(cache, head, level, slot);
   std::sort(slots.begin(), slots.end(), std::greater<>());
   for (int slot : slots) remove(&tier, levels_[static_cast<size_t>(level)], slot);
-  return true;
 }
 
 void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count,

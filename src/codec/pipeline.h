@@ -49,9 +49,11 @@ class Pipeline {
   Result<void> append(Sequence* cache, HeadIndex head, int position, const float* k,
                       const float* v) const;
 
-  // Brings `level` of one head to its quota after `tokens` tokens were seen: all rows that are due
-  // if flush, else only once demote_rows() of them are. True if rows moved.
-  bool demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush);
+  // Rows of one head's level that must go down after `tokens` tokens were seen: all beyond its
+  // quota if flush, else none until demote_rows() of them are.
+  int due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const;
+  // Sends them down, or evicts them.
+  void demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush);
 
   // Rows first .. first+count-1 of a tier in the original basis: k, v [count][head_dim].
   void read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count, float* k,

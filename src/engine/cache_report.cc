@@ -96,8 +96,8 @@ CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool
   report.tiers = tier_reports(site, 0, shape.layers);
   report.readable_tokens = least_readable(site);
   const Quota quota = site.pipeline().budget().allocate(site.tokens());
-  report.exact_window = quota.exact == site.tokens() ? site.tokens()
-                                                     : site.tokens() - quota.first_exact;
+  report.exact_window =
+      quota.exact == site.tokens() ? site.tokens() : site.tokens() - quota.first_exact;
   report.sinks = site.pipeline().budget().sinks();
   fill_breakdown(site, &report);
   report.scratch_bytes = site.scratch_bytes();

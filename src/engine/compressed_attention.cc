@@ -1,9 +1,9 @@
 #include "engine/compressed_attention.h"
 
 #include <algorithm>
-#include <atomic>
-#include <optional>
 #include <vector>
+
+#include "base/fail.h"
 
 namespace kvkeep {
 
@@ -29,20 +29,24 @@ Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(const Pla
 }
 
 Result<void> CompressedAttention::append(const AttentionCall& call) {
-  std::vector<std::optional<Error>> errors(static_cast<size_t>(shape_.kv_heads));
-  pool_->run(shape_.kv_heads, [&](int64_t head, int) {
+  const auto append_head = [&](int head) -> Result<void> {
     for (int t = 0; t < call.tokens; ++t) {
       const auto row = (static_cast<ptrdiff_t>(t) * shape_.kv_heads + head) * shape_.head_dim;
-      auto done = pipeline_.append(&cache_, {call.layer, static_cast<int>(head)},
-                                   call.first_position + t, call.k + row, call.v + row);
-      if (!done) {
-        errors[static_cast<size_t>(head)] = std::move(done).error();
-        return;
-      }
+      KVKEEP_TRY(pipeline_.append(&cache_, {call.layer, head}, call.first_position + t,
+                                  call.k + row, call.v + row));
     }
-  });
-  for (auto& error : errors)
-    if (error) return tl::unexpected(*std::move(error));
+    return {};
+  };
+  std::vector<Result<void>> results(static_cast<size_t>(shape_.kv_heads));
+  const auto work = [&](int64_t head, int) {
+    results[static_cast<size_t>(head)] = append_head(static_cast<int>(head));
+  };
+  if (call.tokens == 1) {  // a few hundred bytes a head: not worth waking threads
+    for (int head = 0; head < shape_.kv_heads; ++head) work(head, 0);
+  } else {
+    pool_->run(shape_.kv_heads, work);
+  }
+  for (auto& result : results) KVKEEP_TRY(result);
   return {};
 }
 
@@ -63,13 +67,18 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
 
 void CompressedAttention::demote(bool flush) {
   if (flush) prefill_.release();
-  std::atomic<bool> moved = false;
-  for (int level = 0; level < cache_.levels(); ++level)
-    pool_->run(shape_.layers * shape_.kv_heads, [&](int64_t i, int) {
-      const HeadIndex head{static_cast<int>(i) / shape_.kv_heads,
-                           static_cast<int>(i) % shape_.kv_heads};
-      if (pipeline_.demote(&cache_, head, level, tokens_, flush)) moved = true;
+  bool moved = false;
+  for (int level = 0; level < cache_.levels(); ++level) {
+    std::vector<HeadIndex> heads;
+    for (int layer = 0; layer < shape_.layers; ++layer)
+      for (int h = 0; h < shape_.kv_heads; ++h)
+        if (pipeline_.due(cache_, {layer, h}, level, tokens_, flush) > 0)
+          heads.push_back({layer, h});
+    moved |= !heads.empty();
+    pool_->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
+      pipeline_.demote(&cache_, heads[static_cast<size_t>(i)], level, tokens_, flush);
     });
+  }
   if (!moved) return;
   peak_bytes_ = std::max(peak_bytes_, resident_bytes());
   cache_.compact();
