@@ -26,6 +26,8 @@ const char* observed(Observes observes) {
       return "attention mass";
     case Observes::keys:
       return "keys";
+    case Observes::queries_and_keys:
+      return "queries, keys";
     case Observes::nothing:
       break;
   }
@@ -54,8 +56,8 @@ const std::vector<MethodRow>& method_rows() {
 #include "codec/tiers.inc"
 #undef KVKEEP_TIER
       {"transform", "none", "rows are coded as they are", "-"},
-#define KVKEEP_TRANSFORM(name, summary, citation, ...) \
-  {"transform", #name, summary, citation, Observes::nothing, __VA_ARGS__},
+#define KVKEEP_TRANSFORM(name, observes, summary, citation, ...) \
+  {"transform", #name, summary, citation, Observes::observes, __VA_ARGS__},
 #include "codec/transform/methods.inc"
 #undef KVKEEP_TRANSFORM
   };

@@ -22,7 +22,8 @@ struct ParamRow {
   const char* summary;
 };
 
-enum class Observes { nothing, attention, keys };  // what a scorer must be shown
+// What a method must be shown.
+enum class Observes { nothing, attention, keys, queries_and_keys };
 
 struct MethodRow {
   const char* slot;
