@@ -59,12 +59,16 @@ void ThreadPool::run(int64_t items, const std::function<void(int64_t, int)>& wor
     work_ = &work;
     items_ = items;
     next_.store(0);
-    busy_.store(static_cast<int>(workers_.size()));
+    open_ = true;
     generation_.fetch_add(1);
   }
   wake_.notify_all();
   take_items(0);
-  const auto finished = [this] { return busy_.load() == 0; };
+  {
+    std::lock_guard lock(mutex_);
+    open_ = false;  // who has not come by now is not waited for
+  }
+  const auto finished = [this] { return active_.load() == 0; };
   if (!spin_until(finished)) {
     std::unique_lock lock(mutex_);
     done_.wait(lock, finished);
@@ -84,12 +88,12 @@ void ThreadPool::worker_loop(int worker) {
       std::lock_guard lock(mutex_);
       seen = generation_.load();
       if (stop_) return;
+      if (!open_) continue;
+      active_.fetch_add(1);
     }
     take_items(worker);
-    if (busy_.fetch_sub(1) == 1) {
-      std::lock_guard lock(mutex_);
-      done_.notify_one();
-    }
+    std::lock_guard lock(mutex_);
+    if (active_.fetch_sub(1) == 1) done_.notify_one();
   }
 }
 

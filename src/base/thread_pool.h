@@ -1,8 +1,8 @@
 // A fixed set of threads that share the items of one loop at a time.
 //
-// Items are taken from a counter, so a thread that loses its core delays only its own item. Waiting
-// threads spin for a few microseconds, then sleep: another process on the machine costs its share
-// and no more.
+// Items are taken from a counter, and a loop ends when its items are done, not when every thread
+// has come: a thread that lost its core delays only the item it holds. Waiting threads spin for a
+// few microseconds, then sleep: another process on the machine costs its share and no more.
 #pragma once
 
 #include <atomic>
@@ -42,8 +42,9 @@ class ThreadPool {
   int64_t items_ = 0;
   std::atomic<int64_t> next_{0};
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int> busy_{0};
-  std::exception_ptr error_;  // the first one, guarded by mutex_
+  std::atomic<int> active_{0};  // workers inside the present loop
+  bool open_ = false;           // workers may still join it
+  std::exception_ptr error_;    // the first one, guarded by mutex_
   bool stop_ = false;
 };
 
