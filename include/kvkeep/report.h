@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,28 @@ struct CacheReport {
   std::vector<Part> breakdown;
   std::vector<TierReport> tiers;
   std::vector<LayerReport> layers;  // only on request
+};
+
+// Where every token stands: for each (layer, kv_head) the level of each position on the ladder of
+// precisions that the plan builds. 32 layers of 8 kv_heads cost 256 bytes a token.
+struct TierMap {
+  static constexpr int8_t kEvicted = -1;  // no longer readable
+
+  int layers = 0, kv_heads = 0, tokens = 0;
+  std::vector<TierReport> levels;  // highest precision first; tokens is a mean, as in CacheReport
+  int low_level = 0;          // what lies above it is exact or high; levels.size() with low=drop
+  std::vector<int8_t> level;  // [layers][kv_heads][tokens]
+
+  // The levels of positions 0 .. tokens-1, [tokens].
+  std::span<const int8_t> row(int layer, int kv_head) const {
+    const auto n = static_cast<size_t>(tokens);
+    return std::span(level).subspan(static_cast<size_t>(layer * kv_heads + kv_head) * n, n);
+  }
+  // Whether the token kept the precision of important ones: neither low nor evicted.
+  bool is_high(int layer, int kv_head, int position) const {
+    const int found = row(layer, kv_head)[static_cast<size_t>(position)];
+    return found >= 0 && found < low_level;
+  }
 };
 
 }  // namespace kvkeep

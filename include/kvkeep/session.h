@@ -61,6 +61,7 @@ class Session {
   int context() const;
   int threads() const;
   CacheReport report(bool per_layer = false) const;
+  TierMap tier_map() const;  // after the last whole feed, step or compress
 
  private:
   struct Impl;

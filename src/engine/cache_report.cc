@@ -18,22 +18,6 @@ void add_part(const PartShape& shape, size_t slots, Sums* sums) {
 
 std::string part_name(const PartShape& shape) { return layout_name({shape.id, shape.group}); }
 
-// Mean tokens of each tier over the (layer, kv_head) pairs of layers [first, last).
-std::vector<TierReport> tier_reports(const CompressedAttention& site, int first, int last) {
-  std::vector<TierReport> reports;
-  const auto& levels = site.pipeline().levels();
-  for (int level = 0; level < site.cache().levels(); ++level) {
-    const Level& shape = levels[static_cast<size_t>(level)];
-    double tokens = 0;
-    for (int layer = first; layer < last; ++layer)
-      for (int head = 0; head < site.shape().kv_heads; ++head)
-        tokens += site.cache().tier(layer, head, level).size();
-    reports.push_back({part_name(shape.k), part_name(shape.v),
-                       tokens / ((last - first) * site.shape().kv_heads)});
-  }
-  return reports;
-}
-
 // Tokens the least well kept (layer, kv_head) can still read.
 int64_t least_readable(const CompressedAttention& site) {
   int64_t least = site.tokens();
@@ -86,6 +70,21 @@ void fill_layers(const CompressedAttention& site, CacheReport* report) {
 }
 
 }  // namespace
+
+std::vector<TierReport> tier_reports(const CompressedAttention& site, int first, int last) {
+  std::vector<TierReport> reports;
+  const auto& levels = site.pipeline().levels();
+  for (int level = 0; level < site.cache().levels(); ++level) {
+    const Level& shape = levels[static_cast<size_t>(level)];
+    double tokens = 0;
+    for (int layer = first; layer < last; ++layer)
+      for (int head = 0; head < site.shape().kv_heads; ++head)
+        tokens += site.cache().tier(layer, head, level).size();
+    reports.push_back({part_name(shape.k), part_name(shape.v),
+                       tokens / ((last - first) * site.shape().kv_heads)});
+  }
+  return reports;
+}
 
 CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool per_layer) {
   CacheReport report;

@@ -10,6 +10,8 @@
 
 namespace kvkeep {
 
+// Mean tokens of each tier over the (layer, kv_head) pairs of layers [first, last).
+std::vector<TierReport> tier_reports(const CompressedAttention& site, int first, int last);
 CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool per_layer);
 
 }  // namespace kvkeep

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "engine/cache_report.h"
 #include "engine/compressed_attention.h"
+#include "engine/tier_map.h"
 #include "kernels/isa.h"
 #include "model/transformer.h"
 
@@ -168,5 +169,7 @@ int Session::threads() const { return impl_->pool.size(); }
 CacheReport Session::report(bool per_layer) const {
   return report_cache(*impl_->site, impl_->plan, per_layer);
 }
+
+TierMap Session::tier_map() const { return map_tiers(*impl_->site); }
 
 }  // namespace kvkeep
