@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
-#include <numeric>
 
 #include "base/check.h"
 #include "base/fail.h"
 #include "base/half.h"
-#include "codec/rtn.h"
+#include "codec/demote.h"
 #include "kernels/isa.h"
 
 namespace kvkeep {
@@ -37,29 +35,6 @@ double nominal_bits(const PartShape& shape) {
 
 double nominal_bits(const Level& level) {
   return (nominal_bits(level.k) + nominal_bits(level.v)) / 2;
-}
-
-void move_slot(const PartShape& shape, Side side, std::byte* to, int to_slot, const std::byte* from,
-               int from_slot) {
-  if (layout_kind(shape.id) == LayoutKind::exact) {
-    uint16_t row[kMaxHeadDim];
-    get_row_f16(shape, side, from, from_slot, row);
-    put_row_f16(shape, side, to, to_slot, row);
-  } else {
-    RowCodes row;
-    get_row(shape, side, from, from_slot, &row);
-    put_row(shape, side, to, to_slot, row);
-  }
-}
-
-// A row as its tier holds it, dequantized but still in the tier's basis.
-void read_stored(const Level& level, const Tier& tier, int slot, float* k, float* v) {
-  const auto& table = kernels();
-  const int block = slot / kBlockTokens, lane = slot % kBlockTokens;
-  table.read_keys[static_cast<size_t>(level.k.id)](level.k, tier.k_part(block), lane, 1, k,
-                                                   level.k.head_dim);
-  table.read_values[static_cast<size_t>(level.v.id)](level.v, tier.v_part(block), lane, 1, v,
-                                                     level.v.head_dim);
 }
 
 bool to_f16(const float* row, int n, uint16_t* out) {
@@ -152,20 +127,34 @@ void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const f
   scorer_->update({mass, rows, {tier->scores(block), static_cast<size_t>(count)}});
 }
 
+// L2 norms of a tier's keys in the original basis, in the order of `slots`.
+std::vector<float> Pipeline::key_norms(const Sequence& cache, HeadIndex head, int level,
+                                       const std::vector<int>& slots) const {
+  const int d = context_.head_dim;
+  std::vector<float> k(static_cast<size_t>(kBlockTokens * d)), v(k.size()), by_slot(slots.size());
+  for (size_t first = 0; first < slots.size(); first += kBlockTokens) {
+    const size_t n = std::min<size_t>(kBlockTokens, slots.size() - first);
+    read_rows(cache, head, level, static_cast<int>(first), static_cast<int>(n), k.data(), v.data());
+    for (size_t i = 0; i < n; ++i) {
+      const float* key = k.data() + i * static_cast<size_t>(d);
+      by_slot[first + i] = std::sqrt(kernels().dot(key, key, d));
+    }
+  }
+  std::vector<float> norms(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) norms[i] = by_slot[static_cast<size_t>(slots[i])];
+  return norms;
+}
+
 // Scores of a tier's rows in the order of `slots`, which is by position.
 std::vector<float> Pipeline::rank(const Sequence& cache, HeadIndex head, int level, int tokens,
                                   const std::vector<int>& slots) const {
   const Tier& tier = cache.tier(head.layer, head.kv_head, level);
   std::vector<float> scores(slots.size()), norms;
-  std::vector<int32_t> positions;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    positions.push_back(tier.position(slots[i]));
-    if (tier.shape().scored) scores[i] = tier.score(slots[i]);
-    if (!observes_keys_) continue;
-    float k[kMaxHeadDim], v[kMaxHeadDim];
-    read_rows(cache, head, level, slots[i], 1, k, v);
-    norms.push_back(std::sqrt(kernels().dot(k, k, context_.head_dim)));
-  }
+  std::vector<int32_t> positions(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) positions[i] = tier.position(slots[i]);
+  if (tier.shape().scored)
+    for (size_t i = 0; i < slots.size(); ++i) scores[i] = tier.score(slots[i]);
+  if (observes_keys_) norms = key_norms(cache, head, level, slots);
   scorer_->rank({head.layer, head.kv_head, tokens, positions, norms}, scores);
   for (float& score : scores)
     if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
@@ -178,65 +167,39 @@ std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int lev
                                   int count) const {
   const Quota quota = budget_.allocate(tokens);
   const Tier& tier = cache.tier(head.layer, head.kv_head, level);
-  std::vector<int> slots(static_cast<size_t>(tier.size()));
-  std::iota(slots.begin(), slots.end(), 0);
-  std::sort(slots.begin(), slots.end(),
-            [&](int a, int b) { return tier.position(a) < tier.position(b); });
+  const std::vector<int> slots = slots_by_position(tier);
   const std::vector<float> scores = rank(cache, head, level, tokens, slots);
   const int first_pinned = level == 0 ? quota.first_exact : quota.first_high;
-  const auto pin = [&](size_t i) {
+  std::vector<uint64_t> orders(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
     const int position = tier.position(slots[i]);
-    return position < quota.sinks ? 2 : position >= first_pinned ? 1 : 0;
-  };
-  std::vector<size_t> order(slots.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::nth_element(order.begin(), order.begin() + (count - 1), order.end(),
-                   [&](size_t i, size_t j) {
-                     if (pin(i) != pin(j)) return pin(i) < pin(j);
-                     if (pin(i) == 0 && scores[i] != scores[j]) return scores[i] < scores[j];
-                     return i < j;
-                   });
-  order.resize(static_cast<size_t>(count));
-  std::sort(order.begin(), order.end());
+    const int pin = position < quota.sinks ? 2 : position >= first_pinned ? 1 : 0;
+    orders[i] = demotion_order(pin, scores[i], i);
+  }
   std::vector<int> chosen;
-  for (size_t i : order) chosen.push_back(slots[i]);
+  for (size_t i : lowest(orders, count)) chosen.push_back(slots[i]);
   return chosen;
 }
 
-void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level, int slot) const {
+// At most kDemoteBatch slots.
+void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
+                         std::span<const int> slots) const {
   const Tier& from = cache->tier(head.layer, head.kv_head, level);
-  Tier& to = cache->tier(head.layer, head.kv_head, level + 1);
   const Level& source = levels_[static_cast<size_t>(level)];
-  const Level& target = levels_[static_cast<size_t>(level) + 1];
-  float k[kMaxHeadDim], v[kMaxHeadDim];
-  read_stored(source, from, slot, k, v);
-  const int position = from.position(slot);
-  if (!source.coded) {
+  RowTag tags[kDemoteBatch];
+  float k[kDemoteBatch * kMaxHeadDim], v[kDemoteBatch * kMaxHeadDim];
+  gather_rows(source, from, slots, k, v);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    tags[i] = {from.position(slots[i]), source.scored ? from.score(slots[i]) : 0.0f};
+    const auto row = i * static_cast<size_t>(context_.head_dim);
+    if (source.coded) continue;
     for (const auto& transform : transforms_) {
-      transform->forward_key(head, k, position);
-      transform->forward_value(v);
+      transform->forward_key(head, k + row, tags[i].position);
+      transform->forward_value(v + row);
     }
   }
-  const int place = to.append(position, source.scored ? from.score(slot) : 0.0f);
-  RowCodes codes;
-  rtn_quantize(target.k, k, &codes);
-  put_row(target.k, Side::key, to.k_part(place / 64), place % 64, codes);
-  rtn_quantize(target.v, v, &codes);
-  put_row(target.v, Side::value, to.v_part(place / 64), place % 64, codes);
-}
-
-// Fills the slot with the tier's last row, bit for bit, and drops the last slot.
-void Pipeline::remove(Tier* tier, const Level& level, int slot) const {
-  const int last = tier->size() - 1;
-  if (slot != last) {
-    move_slot(level.k, Side::key, tier->k_part(slot / 64), slot % 64, tier->k_part(last / 64),
-              last % 64);
-    move_slot(level.v, Side::value, tier->v_part(slot / 64), slot % 64, tier->v_part(last / 64),
-              last % 64);
-    tier->positions(slot / 64)[slot % 64] = tier->position(last);
-    if (level.scored) tier->scores(slot / 64)[slot % 64] = tier->score(last);
-  }
-  tier->pop();
+  append_coded(levels_[static_cast<size_t>(level) + 1],
+               &cache->tier(head.layer, head.kv_head, level + 1), {tags, slots.size()}, k, v);
 }
 
 void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_ratio) {
@@ -260,12 +223,10 @@ void Pipeline::fit(const Sequence& cache, HeadIndex head) {
     return;
   const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
   const auto n = static_cast<size_t>(tier.size()), d = static_cast<size_t>(context_.head_dim);
-  std::vector<float> keys(n * d), value(d);
+  std::vector<float> keys(n * d), values(n * d);
   std::vector<int32_t> positions(n);
-  for (size_t i = 0; i < n; ++i) {
-    read_stored(levels_[0], tier, static_cast<int>(i), keys.data() + i * d, value.data());
-    positions[i] = tier.position(static_cast<int>(i));
-  }
+  read_rows(cache, head, 0, 0, tier.size(), keys.data(), values.data());
+  for (size_t i = 0; i < n; ++i) positions[i] = tier.position(static_cast<int>(i));
   FitInput input{keys, positions, {}};
   if (!query_max_.empty()) input.query_max = {query_max_.data() + index * d, d};
   for (const auto& transform : transforms_) {
@@ -307,9 +268,10 @@ void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
   if (!last) fit(*cache, head);
   std::vector<int> slots = choose(*cache, head, level, tokens, count);
   if (!last)
-    for (int slot : slots) copy_down(cache, head, level, slot);
-  std::sort(slots.begin(), slots.end(), std::greater<>());
-  for (int slot : slots) remove(&tier, levels_[static_cast<size_t>(level)], slot);
+    for (size_t i = 0; i < slots.size(); i += kDemoteBatch)
+      copy_down(cache, head, level,
+                std::span(slots).subspan(i, std::min<size_t>(kDemoteBatch, slots.size() - i)));
+  remove_rows(levels_[static_cast<size_t>(level)], &tier, std::move(slots));
 }
 
 void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count,

@@ -16,18 +16,12 @@
 
 #include "cache/sequence.h"
 #include "codec/budget.h"
+#include "codec/level.h"
 #include "codec/scorer/scorer.h"
 #include "codec/transform/transform.h"
-#include "kernels/layout.h"
 #include "kvkeep/plan.h"
 
 namespace kvkeep {
-
-struct Level {
-  PartShape k, v;
-  bool coded = false;   // quantized, in the transformed basis; else exact f16
-  bool scored = false;  // stores a score per slot
-};
 
 class Pipeline {
  public:
@@ -77,8 +71,9 @@ class Pipeline {
                           int count) const;
   std::vector<float> rank(const Sequence& cache, HeadIndex head, int level, int tokens,
                           const std::vector<int>& slots) const;
-  void copy_down(Sequence* cache, HeadIndex head, int level, int slot) const;
-  void remove(Tier* tier, const Level& level, int slot) const;
+  std::vector<float> key_norms(const Sequence& cache, HeadIndex head, int level,
+                               const std::vector<int>& slots) const;
+  void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
   void fit(const Sequence& cache, HeadIndex head);
 
   TransformContext context_;

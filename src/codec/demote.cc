@@ -1,0 +1,121 @@
+#include "codec/demote.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/check.h"
+#include "codec/rtn.h"
+#include "kernels/isa.h"
+
+namespace kvkeep {
+namespace {
+
+void move_slot(const PartShape& shape, Side side, std::byte* to, int to_slot, const std::byte* from,
+               int from_slot) {
+  if (layout_kind(shape.id) == LayoutKind::exact) {
+    uint16_t row[kMaxHeadDim];
+    get_row_f16(shape, side, from, from_slot, row);
+    put_row_f16(shape, side, to, to_slot, row);
+  } else {
+    RowCodes row;
+    get_row(shape, side, from, from_slot, &row);
+    put_row(shape, side, to, to_slot, row);
+  }
+}
+
+void move_row(const Level& level, Tier* tier, int to, int from) {
+  const int to_block = to / kBlockTokens, to_lane = to % kBlockTokens;
+  const int from_block = from / kBlockTokens, from_lane = from % kBlockTokens;
+  move_slot(level.k, Side::key, tier->k_part(to_block), to_lane, tier->k_part(from_block),
+            from_lane);
+  move_slot(level.v, Side::value, tier->v_part(to_block), to_lane, tier->v_part(from_block),
+            from_lane);
+  tier->positions(to_block)[to_lane] = tier->position(from);
+  if (level.scored) tier->scores(to_block)[to_lane] = tier->score(from);
+}
+
+}  // namespace
+
+std::vector<int> slots_by_position(const Tier& tier) {
+  int32_t last = -1;
+  for (int slot = 0; slot < tier.size(); ++slot) last = std::max(last, tier.position(slot));
+  std::vector<int> slots(static_cast<size_t>(last) + 1, -1);
+  for (int slot = 0; slot < tier.size(); ++slot)
+    slots[static_cast<size_t>(tier.position(slot))] = slot;
+  std::erase(slots, -1);
+  return slots;
+}
+
+uint64_t demotion_order(int pin, float score, size_t index) {
+  const auto bits = std::bit_cast<uint32_t>(pin == 0 ? score + 0.0f : 0.0f);  // -0 is 0
+  const uint32_t ascending = bits >> 31 ? ~bits : bits | 0x80000000u;
+  return static_cast<uint64_t>(pin) << 62 | uint64_t{ascending} << 30 | index;
+}
+
+std::vector<size_t> lowest(std::span<const uint64_t> orders, int count) {
+  std::vector<uint64_t> sorted(orders.begin(), orders.end());
+  const auto last = sorted.begin() + (count - 1);
+  std::nth_element(sorted.begin(), last, sorted.end());
+  std::vector<size_t> places;
+  places.reserve(static_cast<size_t>(count));
+  for (size_t i = 0; i < orders.size(); ++i)
+    if (orders[i] <= *last) places.push_back(i);
+  return places;
+}
+
+void gather_rows(const Level& level, const Tier& tier, std::span<const int> slots, float* k,
+                 float* v) {
+  const auto& table = kernels();
+  const auto d = static_cast<size_t>(level.k.head_dim);
+  const auto read_k = table.read_keys[static_cast<size_t>(level.k.id)];
+  const auto read_v = table.read_values[static_cast<size_t>(level.v.id)];
+  std::vector<float> tile(kTileTokens * d);
+  for (size_t i = 0; i < slots.size();) {
+    const int first = slots[i], block = first / kBlockTokens, lane = first % kBlockTokens;
+    size_t end = i + 1;  // slots of one tile, ascending
+    while (end < slots.size() && slots[end] > slots[end - 1] &&
+           slots[end] / kTileTokens == first / kTileTokens)
+      ++end;
+    const int count = slots[end - 1] - first + 1;
+    const auto pick = [&](float* rows) {
+      for (size_t j = i; j < end; ++j)
+        std::memcpy(rows + j * d, tile.data() + static_cast<size_t>(slots[j] - first) * d,
+                    d * sizeof(float));
+    };
+    read_k(level.k, tier.k_part(block), lane, count, tile.data(), level.k.head_dim);
+    pick(k);
+    read_v(level.v, tier.v_part(block), lane, count, tile.data(), level.v.head_dim);
+    pick(v);
+    i = end;
+  }
+}
+
+void append_coded(const Level& level, Tier* tier, std::span<const RowTag> tags, const float* k,
+                  const float* v) {
+  RowCodes codes;
+  for (const RowTag& tag : tags) {
+    const int slot = tier->append(tag.position, tag.score);
+    const int block = slot / kBlockTokens, lane = slot % kBlockTokens;
+    rtn_quantize(level.k, k, &codes);
+    put_row(level.k, Side::key, tier->k_part(block), lane, codes);
+    rtn_quantize(level.v, v, &codes);
+    put_row(level.v, Side::value, tier->v_part(block), lane, codes);
+    k += level.k.head_dim;
+    v += level.v.head_dim;
+  }
+}
+
+void remove_rows(const Level& level, Tier* tier, std::vector<int> slots) {
+  std::sort(slots.begin(), slots.end());
+  const int left = tier->size() - static_cast<int>(slots.size());
+  auto tail = std::lower_bound(slots.begin(), slots.end(), left);  // removed slots past the end
+  int from = left;
+  for (auto hole = slots.begin(); hole != slots.end() && *hole < left; ++hole, ++from) {
+    for (; tail != slots.end() && *tail == from; ++tail) ++from;
+    move_row(level, tier, *hole, from);
+  }
+  while (tier->size() > left) tier->pop();
+}
+
+}  // namespace kvkeep
