@@ -30,10 +30,11 @@ int complain(const Error& error) {
 
 // CLI11 would only say that a subcommand is missing.
 std::string unknown_subcommand(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return "";
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  if (commands.empty() || argc < 2 || argv[1][0] == '-') return "";
   std::string names;
-  for (const CLI::App* command : app.get_subcommands({})) {
-    if (command->get_name() == argv[1]) return "";
+  for (const CLI::App* command : commands) {
+    if (command->get_name() == argv[1]) return unknown_subcommand(*command, argc - 1, argv + 1);
     names += (names.empty() ? "" : ", ") + command->get_name();
   }
   return fmt::format("unknown subcommand '{}'; allowed: {}", argv[1], names);
@@ -44,7 +45,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("kvkeep ") + kVersion);
   app.require_subcommand(1);
   Action action;
-  for (const auto add : {add_run, add_eval, add_methods, add_inspect, add_doctor, add_demo})
+  for (const auto add :
+       {add_run, add_eval, add_methods, add_inspect, add_doctor, add_bench, add_demo})
     add(app, &action);
   if (const auto problem = unknown_subcommand(app, argc, argv); !problem.empty())
     return complain(problem, kExitBadInput);
