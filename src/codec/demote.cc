@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "codec/rtn.h"
 #include "kernels/isa.h"
 
 namespace kvkeep {
@@ -93,16 +92,23 @@ void gather_rows(const Level& level, const Tier& tier, std::span<const int> slot
 
 void append_coded(const Level& level, Tier* tier, std::span<const RowTag> tags, const float* k,
                   const float* v) {
-  RowCodes codes;
-  for (const RowTag& tag : tags) {
-    const int slot = tier->append(tag.position, tag.score);
-    const int block = slot / kBlockTokens, lane = slot % kBlockTokens;
-    rtn_quantize(level.k, k, &codes);
-    put_row(level.k, Side::key, tier->k_part(block), lane, codes);
-    rtn_quantize(level.v, v, &codes);
-    put_row(level.v, Side::value, tier->v_part(block), lane, codes);
-    k += level.k.head_dim;
-    v += level.v.head_dim;
+  const auto& table = kernels();
+  const auto k_id = static_cast<size_t>(level.k.id), v_id = static_cast<size_t>(level.v.id);
+  const int d = level.k.head_dim;
+  TileCodes codes;
+  while (!tags.empty()) {
+    const int slot = tier->size(), token = slot % kTileTokens;
+    const auto rows = std::min(tags.size(), static_cast<size_t>(kTileTokens - token));
+    for (const RowTag& tag : tags.first(rows)) tier->append(tag.position, tag.score);
+    const int n = static_cast<int>(rows);
+    const int block = slot / kBlockTokens, tile = slot % kBlockTokens / kTileTokens;
+    table.quantize_tile[k_id](level.k, k, d, token, n, &codes);
+    table.pack_keys[k_id](level.k, codes, token, n, tier->k_part(block), tile);
+    table.quantize_tile[v_id](level.v, v, d, token, n, &codes);
+    table.pack_values[v_id](level.v, codes, token, n, tier->v_part(block), tile);
+    tags = tags.subspan(rows);
+    k += rows * static_cast<size_t>(d);
+    v += rows * static_cast<size_t>(d);
   }
 }
 

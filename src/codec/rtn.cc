@@ -12,13 +12,13 @@ constexpr float kLeastScale = 0x1p-24f;  // the smallest f16 above zero
 constexpr float kMost = 65504.0f;        // the largest; a transform may push a row past it
 
 uint8_t clamp_code(float code, int top) {
-  return static_cast<uint8_t>(std::clamp(static_cast<int>(std::lrint(code)), 0, top));
+  return static_cast<uint8_t>(std::lrint(std::clamp(code, 0.0f, static_cast<float>(top))));
 }
 
 void quantize_uniform(const float* x, int n, int top, uint8_t* codes, uint16_t* scale,
                       uint16_t* minimum) {
   const auto [low, high] = std::minmax_element(x, x + n);
-  *minimum = f32_to_f16(std::clamp(*low, -kMost, kMost));
+  *minimum = f32_to_f16(std::clamp(*low, -kMost, kMost) + 0.0f);  // never -0
   *scale = f32_to_f16(std::clamp((*high - *low) / static_cast<float>(top), kLeastScale, kMost));
   const float z = f16_to_f32(*minimum), inverse = 1.0f / f16_to_f32(*scale);
   if (*high == *low) {  // a constant group is its minimum
@@ -29,12 +29,11 @@ void quantize_uniform(const float* x, int n, int top, uint8_t* codes, uint16_t* 
 }
 
 void quantize_symmetric(const float* x, int n, int bits, uint8_t* codes, uint16_t* scale) {
-  float extreme = 0.0f;  // the value of largest magnitude, with its sign
-  for (int i = 0; i < n; ++i)
-    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  const auto [low, high] = std::minmax_element(x, x + n);
+  const float extreme = -*low >= *high ? *low : *high;  // of largest magnitude, with its sign
   const int zero = 1 << (bits - 1), top = (1 << bits) - 1;
   const float step = bits == 8 ? std::fabs(extreme) / 127.0f : extreme / -static_cast<float>(zero);
-  *scale = f32_to_f16(std::clamp(step, -kMost, kMost));
+  *scale = f32_to_f16(std::clamp(step, -kMost, kMost) + 0.0f);
   const float rounded = f16_to_f32(*scale);
   const float inverse = rounded == 0.0f ? 0.0f : 1.0f / rounded;
   for (int i = 0; i < n; ++i) codes[i] = clamp_code(x[i] * inverse + static_cast<float>(zero), top);

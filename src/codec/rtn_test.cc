@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "base/rng.h"
+#include "kernels/isa.h"
 
 namespace kvkeep {
 namespace {
@@ -122,6 +123,57 @@ TEST(Rtn, ConstantTinyAndHugeGroups) {
     for (float& x : wide) x *= 1000.0f;  // what a transform may make of it: saturates
     for (float x : round_trip(shape, wide)) EXPECT_TRUE(std::isfinite(x)) << layout;
   }
+}
+
+// Rows that try the edges: equal and opposite extremes, constants, zeros of both signs, subnormal
+// steps, values past f16.
+std::vector<std::vector<float>> edge_rows(Rng* rng, int n) {
+  std::vector<std::vector<float>> rows(16, std::vector<float>(static_cast<size_t>(n)));
+  for (size_t r = 0; r < rows.size(); ++r)
+    for (size_t i = 0; i < rows[r].size(); ++i) {
+      const float x = rng->normal(), sign = i % 2 ? 1.0f : -1.0f;
+      const float forms[] = {x,         1000.0f * x, sign * 2.5f,        0.0f,         sign * 0.0f,
+                             6e-8f * x, 1e30f * x,   std::round(x),      -3.0f,        std::fabs(x),
+                             1e-12f,    0.25f * x,   std::exp(3.0f * x), 65504 * sign, 1e-30f * x,
+                             x * x * x};
+      rows[r][i] = forms[r];
+    }
+  return rows;
+}
+
+TEST(Rtn, TileKernelsGiveTheSameBitsRowByRow) {
+  Rng rng(4);
+  for (const char* layout : {"u2", "u3g32", "u4gt", "u8g128", "s8g32", "s4g32", "s4gt", "u2g64"})
+    for (int head_dim : {8, 24, 40, 64, 80, 128, 200, 512}) {
+      const PartShape shape = part_shape(*parse_layout(layout), head_dim);
+      const auto rows = edge_rows(&rng, head_dim);
+      std::vector<float> flat;
+      for (const auto& row : rows) flat.insert(flat.end(), row.begin(), row.end());
+      for (const KernelTable* table : runnable_kernels())
+        for (const auto& [first, count] : {std::pair{0, 16}, {5, 1}, {0, 9}, {3, 13}}) {
+          TileCodes tile;
+          std::fill(std::begin(tile.codes), std::end(tile.codes), uint8_t{0xee});
+          table->quantize_tile[static_cast<size_t>(shape.id)](shape, flat.data(), head_dim, first,
+                                                              count, &tile);
+          for (int i = 0; i < count; ++i) {
+            RowCodes expected{};
+            rtn_quantize(shape, rows[static_cast<size_t>(i)].data(), &expected);
+            const uint8_t* codes = tile.codes + (first + i) * shape.padded_dim;
+            for (int c = 0; c < shape.padded_dim; ++c)
+              ASSERT_EQ(codes[c], c < head_dim ? expected.codes[c] : 0)
+                  << table->name << " " << layout << " d=" << head_dim << " row " << i
+                  << " c=" << c;
+            for (int g = 0; g < shape.groups; ++g) {
+              const int at = g * kTileTokens + first + i;
+              EXPECT_EQ(tile.scales[at], expected.scales[g]) << layout << " row " << i;
+              const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
+              EXPECT_EQ(uniform ? tile.minima[at] : 0, expected.minima[g])
+                  << layout << " row " << i;
+            }
+          }
+          EXPECT_TRUE(first == 0 || tile.codes[(first - 1) * shape.padded_dim] == 0xee);
+        }
+    }
 }
 
 }  // namespace

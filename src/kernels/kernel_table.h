@@ -33,6 +33,15 @@ using AccumulateBlockFn = void (*)(const PartShape& shape, const std::byte* part
 using ReadRowsFn = void (*)(const PartShape& shape, const std::byte* part, int first, int count,
                             float* rows, int row_stride);
 
+// Codes, scales and minima of rows[count][row_stride] as the tokens first .. first+count-1 of a
+// tile, by round-to-nearest: for each row what rtn_quantize gives. 0 < count, first + count <= 16.
+using QuantizeTileFn = void (*)(const PartShape& shape, const float* rows, int row_stride,
+                                int first, int count, TileCodes* codes);
+
+// Writes the tokens first .. first+count-1 of a tile into a part, as put_row does for each.
+using PackTileFn = void (*)(const PartShape& shape, const TileCodes& codes, int first, int count,
+                            std::byte* part, int tile);
+
 // y[i] = sum_j w[i*n + j] * x[j] for m rows; w in the named format.
 using GemvFn = void (*)(const void* w, const float* x, float* y, int64_t m, int64_t n);
 
@@ -41,6 +50,8 @@ struct KernelTable {
   ScoreBlockFn score_block[kLayouts];            // by LayoutId
   AccumulateBlockFn accumulate_block[kLayouts];  // by LayoutId
   ReadRowsFn read_keys[kLayouts], read_values[kLayouts];
+  QuantizeTileFn quantize_tile[kLayouts];                 // uniform and symmetric layouts
+  PackTileFn pack_keys[kLayouts], pack_values[kLayouts];  // all but f16
 
   // x[i] = exp(x[i] - max), returns the sum; n may be 0.
   float (*exp_sum)(float* x, int n, float max);

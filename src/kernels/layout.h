@@ -96,6 +96,14 @@ struct RowCodes {
   uint16_t minima[kMaxGroups];  // unused by symmetric layouts
 };
 
+// The rows of one tile as a quantizer hands them over, at the tokens they are for: codes
+// [16][padded_dim], zero beyond head_dim, and f16 scales and minima [groups][16].
+struct TileCodes {
+  alignas(64) uint8_t codes[kTileTokens * kMaxHeadDim];
+  uint16_t scales[kMaxGroups * kTileTokens];
+  uint16_t minima[kMaxGroups * kTileTokens];  // unused by symmetric layouts
+};
+
 enum class Side : uint8_t { key, value };
 
 // Writes or reads the row of `slot` (0..63) in a K or V part, for quantized layouts; these define

@@ -5,6 +5,7 @@
 #include "kernels/attend.h"
 #include "kernels/gemv.h"
 #include "kernels/kernel_table.h"
+#include "kernels/pack.h"
 #include "kernels/read_rows.h"
 #include "kernels/vector_ops.h"
 
@@ -15,6 +16,7 @@ constexpr KernelTable make_table(const char* name) {
   table.name = name;
   int at = 0;
 #define KVKEEP_LAYOUT(id, kind, bits)                                    \
+  fill_packing<bits, LayoutKind::kind>(&table, at);                      \
   table.score_block[at] = score_block<bits, LayoutKind::kind>;           \
   table.accumulate_block[at] = accumulate_block<bits, LayoutKind::kind>; \
   table.read_keys[at] = read_keys<bits, LayoutKind::kind>;               \

@@ -37,9 +37,28 @@ inline Vec load_i8(const int8_t* p) {
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline Vec mul_add(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+
+inline Vec if_equal(Vec a, Vec b, Vec then, Vec other) {
+  return {_mm256_blendv_ps(other.v, then.v, _mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ))};
+}
+
+// Packing saturates: what is negative, and integer overflow, becomes 0.
+inline void store_bytes(uint8_t* p, Vec a) {
+  const __m256i x = _mm256_cvtps_epi32(a.v);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+inline void store_bytes(uint8_t* p, Vec a, Vec b, Vec c, Vec d) {
+  const __m256i ab = _mm256_packs_epi32(_mm256_cvtps_epi32(a.v), _mm256_cvtps_epi32(b.v));
+  const __m256i cd = _mm256_packs_epi32(_mm256_cvtps_epi32(c.v), _mm256_cvtps_epi32(d.v));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd), order));
+}
 
 inline float reduce_sum(Vec a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
@@ -106,6 +125,54 @@ struct Unit {
     return {{_mm256_or_si256(half[0], _mm256_and_si256(spread(mask), value)),
              _mm256_or_si256(half[1], _mm256_and_si256(spread(mask + 4), value))}};
   }
+  void store(uint8_t* p) const {
+    auto* q = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(q, half[0]);
+    _mm256_storeu_si256(q + 1, half[1]);
+  }
+  Unit operator|(const Unit& other) const {
+    return {{_mm256_or_si256(half[0], other.half[0]), _mm256_or_si256(half[1], other.half[1])}};
+  }
+  template <int kShift>
+  Unit shl() const {
+    return {{_mm256_slli_epi16(half[0], kShift), _mm256_slli_epi16(half[1], kShift)}};
+  }
+  Unit blend(const Unit& mask, const Unit& other) const {
+    return {{_mm256_blendv_epi8(other.half[0], half[0], mask.half[0]),
+             _mm256_blendv_epi8(other.half[1], half[1], mask.half[1])}};
+  }
+  static void from_words(const uint8_t* rows, ptrdiff_t stride, Unit (&units)[4]) {
+    for (int i = 0; i < 2; ++i) {  // rows 8i .. 8i+7: two 4x4 squares side by side
+      const uint8_t* row = rows + 8 * i * stride;
+      const __m256i r0 = load_rows(row, row + 4 * stride);
+      const __m256i r1 = load_rows(row + stride, row + 5 * stride);
+      const __m256i r2 = load_rows(row + 2 * stride, row + 6 * stride);
+      const __m256i r3 = load_rows(row + 3 * stride, row + 7 * stride);
+      const __m256i a = _mm256_unpacklo_epi32(r0, r1), b = _mm256_unpacklo_epi32(r2, r3);
+      const __m256i c = _mm256_unpackhi_epi32(r0, r1), d = _mm256_unpackhi_epi32(r2, r3);
+      units[0].half[i] = _mm256_unpacklo_epi64(a, b);
+      units[1].half[i] = _mm256_unpackhi_epi64(a, b);
+      units[2].half[i] = _mm256_unpacklo_epi64(c, d);
+      units[3].half[i] = _mm256_unpackhi_epi64(c, d);
+    }
+  }
+  static void from_bytes(const uint8_t* rows, ptrdiff_t stride, Unit (&units)[4]) {
+    for (int i = 0; i < 4; i += 2) {  // unit i in the lower lanes, i + 1 in the upper ones
+      const uint8_t* row = rows + 4 * i * stride;
+      const __m256i r0 = load_rows(row, row + 4 * stride);
+      const __m256i r1 = load_rows(row + stride, row + 5 * stride);
+      const __m256i r2 = load_rows(row + 2 * stride, row + 6 * stride);
+      const __m256i r3 = load_rows(row + 3 * stride, row + 7 * stride);
+      const __m256i a = _mm256_unpacklo_epi8(r0, r1), b = _mm256_unpacklo_epi8(r2, r3);
+      const __m256i c = _mm256_unpackhi_epi8(r0, r1), d = _mm256_unpackhi_epi8(r2, r3);
+      const __m256i x0 = _mm256_unpacklo_epi16(a, b), x1 = _mm256_unpackhi_epi16(a, b);
+      const __m256i x2 = _mm256_unpacklo_epi16(c, d), x3 = _mm256_unpackhi_epi16(c, d);
+      units[i].half[0] = _mm256_permute2x128_si256(x0, x1, 0x20);
+      units[i].half[1] = _mm256_permute2x128_si256(x2, x3, 0x20);
+      units[i + 1].half[0] = _mm256_permute2x128_si256(x0, x1, 0x31);
+      units[i + 1].half[1] = _mm256_permute2x128_si256(x2, x3, 0x31);
+    }
+  }
   template <int kRow>
   Vec row(int i) const {
     __m256i x = _mm256_srli_epi32(half[i], 8 * kRow);
@@ -114,6 +181,10 @@ struct Unit {
   }
 
  private:
+  // Two rows of 16 bytes.
+  static __m256i load_rows(const uint8_t* low, const uint8_t* high) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(load_words(low)), load_words(high), 1);
+  }
   // 32 bits to 32 bytes of all ones or zero.
   static __m256i spread(const uint8_t* mask) {
     int word;

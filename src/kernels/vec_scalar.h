@@ -5,6 +5,8 @@
 // tile or the channels of a block.
 #pragma once
 
+#include <cstddef>
+
 #include "base/half.h"
 
 namespace kvkeep::scalar {
@@ -29,11 +31,25 @@ inline Vec load_i8(const int8_t* p) { return {static_cast<float>(*p)}; }
 inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
 inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
 inline Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
 inline Vec mul_add(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }  // b if either is NaN
 inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }  // b if either is NaN
 inline float reduce_sum(Vec a) { return a.v; }
 inline float reduce_max(Vec a) { return a.v; }
+
+inline Vec if_equal(Vec a, Vec b, Vec then, Vec other) { return a.v == b.v ? then : other; }
+
+// Lanes at most 255, rounded to nearest even, 0 where negative.
+inline void store_bytes(uint8_t* p, Vec a) {
+  *p = a.v > 0.0f ? static_cast<uint8_t>(__builtin_lrintf(a.v)) : 0;
+}
+inline void store_bytes(uint8_t* p, Vec a, Vec b, Vec c, Vec d) {
+  store_bytes(p, a);
+  store_bytes(p + 1, b);
+  store_bytes(p + 2, c);
+  store_bytes(p + 3, d);
+}
 
 // 2^a for integral a in [-126, 127].
 inline Vec pow2(Vec a) {
@@ -68,6 +84,37 @@ struct Unit {
     for (int i = 0; i < 64; ++i)
       unit.codes[i] = static_cast<uint8_t>(codes[i] | ((mask[i / 8] >> (i % 8)) & 1) << bit);
     return unit;
+  }
+  void store(uint8_t* p) const {
+    for (int i = 0; i < 64; ++i) p[i] = codes[i];
+  }
+  Unit operator|(const Unit& other) const {
+    Unit unit;
+    for (int i = 0; i < 64; ++i) unit.codes[i] = static_cast<uint8_t>(codes[i] | other.codes[i]);
+    return unit;
+  }
+  // Each byte moved up; no bit may leave its byte.
+  template <int kShift>
+  Unit shl() const {
+    Unit unit;
+    for (int i = 0; i < 64; ++i) unit.codes[i] = static_cast<uint8_t>(codes[i] << kShift);
+    return unit;
+  }
+  // These bytes where the mask is 0xff, the other's where it is 0.
+  Unit blend(const Unit& mask, const Unit& other) const {
+    Unit unit;
+    for (int i = 0; i < 64; ++i) unit.codes[i] = mask.codes[i] ? codes[i] : other.codes[i];
+    return unit;
+  }
+  // 16 rows of 16 bytes to four units: bytes 4i .. 4i+3 of row t are those of lane t of unit i ...
+  static void from_words(const uint8_t* rows, ptrdiff_t stride, Unit (&units)[4]) {
+    for (int t = 0; t < 16; ++t)
+      for (int i = 0; i < 16; ++i) units[i / 4].codes[4 * t + i % 4] = rows[t * stride + i];
+  }
+  // ... or byte i of the rows 4u .. 4u+3 are those of lane i of unit u.
+  static void from_bytes(const uint8_t* rows, ptrdiff_t stride, Unit (&units)[4]) {
+    for (int t = 0; t < 16; ++t)
+      for (int i = 0; i < 16; ++i) units[t / 4].codes[4 * i + t % 4] = rows[t * stride + i];
   }
   // A unit is four rows of 16 codes; row kRow is byte kRow of each 4-byte lane. Its lanes from
   // i * kLanes on.

@@ -19,6 +19,7 @@ inline constexpr int kUnitCodes = 64;
 //   static unsigned load(codes, masks, unit, lane);
 //   static void store(codes, masks, unit, lane, code);
 //   template <class Unit> static Unit load_unit(codes, masks, unit);
+//   template <class Unit> static void store_quad(codes, masks, quad, units);  units 4 * quad + 0..3
 // codes and masks point at the planes of one tile.
 template <int kBits>
 struct Codes;
@@ -51,6 +52,20 @@ struct PlainCodes {
     const Unit row = Unit::load(codes + byte_of(unit, 0));
     if constexpr (kBits == 8) return row;
     return row.bits(shift_of(unit), kBits);
+  }
+  template <class Unit>
+  static void store_quad(uint8_t* codes, uint8_t*, int quad, const Unit (&units)[4]) {
+    uint8_t* to = codes + byte_of(4 * quad, 0);
+    if constexpr (kBits == 8)
+      for (int i = 0; i < 4; ++i) units[i].store(to + i * kUnitCodes);
+    if constexpr (kBits == 4) {
+      (units[0] | units[1].template shl<4>()).store(to);
+      (units[2] | units[3].template shl<4>()).store(to + kUnitCodes);
+    }
+    if constexpr (kBits == 2)
+      ((units[0] | units[1].template shl<2>()) |
+       (units[2].template shl<4>() | units[3].template shl<6>()))
+          .store(to);
   }
 };
 

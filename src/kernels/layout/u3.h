@@ -25,6 +25,15 @@ struct Codes<3> {
     const Unit low = Low::load_unit<Unit>(codes, nullptr, unit);
     return low.or_bit_where(masks + kMaskBytes * unit, 2);
   }
+  template <class Unit>
+  static void store_quad(uint8_t* codes, uint8_t* masks, int quad, const Unit (&units)[4]) {
+    uint8_t bytes[kUnitCodes];
+    for (int i = 0; i < 4; ++i) {
+      units[i].store(bytes);
+      for (int lane = 0; lane < kUnitCodes; ++lane)
+        store(codes, masks, 4 * quad + i, lane, bytes[lane]);
+    }
+  }
 };
 
 }  // namespace kvkeep::KVKEEP_TARGET
