@@ -48,13 +48,18 @@ struct Times {
   Spread score, accumulate, read;  // ns a token
 };
 
-Times measure(const KernelTable& table, const Layout& layout, int head_dim, int heads, int rounds) {
+Times measure(const KernelTable& table, const Layout& layout, bool integer, int head_dim, int heads,
+              int rounds) {
   const Blocks keys = make_blocks(layout, head_dim, Side::key);
   const Blocks values = make_blocks(layout, head_dim, Side::value);
   const auto id = static_cast<size_t>(layout.id);
   AlignedBuffer<float> q(16 * kMaxHeadDim), logits(16 * kBlockTokens), out(16 * kMaxHeadDim);
   AlignedBuffer<float> rows(static_cast<size_t>(kBlockTokens * head_dim));
   for (float& x : q.span()) x = 0.01f;
+  std::vector<QueryCodes> codes(16);
+  if (integer)
+    table.quantize_query[id](keys.shape, q.data(), keys.shape.padded_dim, heads, codes.data());
+  const auto accumulate_fn = integer ? table.accumulate_codes[id] : table.accumulate_block[id];
   const int repeats = std::string(table.name) == "scalar" ? 20 : 400;
   const double tokens = static_cast<double>(repeats) * kBlocks * kBlockTokens;
   const auto each = [&](const auto& work) {
@@ -65,13 +70,18 @@ Times measure(const KernelTable& table, const Layout& layout, int head_dim, int 
   std::vector<double> score, accumulate, read;
   for (int round = -1; round < rounds; ++round) {
     const double s = each([&](size_t i) {
-      table.score_block[id](keys.shape, keys.data.data() + i * keys.shape.bytes(), kBlockTokens,
-                            q.data(), keys.shape.padded_dim, heads, logits.data());
+      const std::byte* part = keys.data.data() + i * keys.shape.bytes();
+      if (integer)
+        table.score_codes[id](keys.shape, part, nullptr, kBlockTokens, codes.data(), heads,
+                              logits.data());
+      else
+        table.score_block[id](keys.shape, part, nullptr, kBlockTokens, q.data(),
+                              keys.shape.padded_dim, heads, logits.data());
     });
     for (float& x : logits.span()) x = 0.01f;
     const double a = each([&](size_t i) {
-      table.accumulate_block[id](values.shape, values.data.data() + i * values.shape.bytes(),
-                                 kBlockTokens, logits.data(), heads, out.data(), head_dim);
+      accumulate_fn(values.shape, values.data.data() + i * values.shape.bytes(), nullptr,
+                    kBlockTokens, logits.data(), heads, out.data(), head_dim);
     });
     const double r = each([&](size_t i) {
       table.read_keys[id](keys.shape, keys.data.data() + i * keys.shape.bytes(), 0, kBlockTokens,
@@ -101,14 +111,18 @@ int run(int argc, char** argv) {
   if (!json)
     fmt::print(
         "ns per kv head and token, head_dim {}, gqa_ratio {}; median (min-max)\n"
-        "{:7} {:7} {:>20} {:>20} {:>8} {:>20}\n",
-        head_dim, heads, "isa", "layout", "score", "accumulate", "both", "read rows");
+        "{:7} {:7} {:8} {:>20} {:>20} {:>8} {:>20}\n",
+        head_dim, heads, "isa", "layout", "attend", "score", "accumulate", "both", "read rows");
   for (const KernelTable* table : runnable_kernels())
-    for (int id = 0; id < kLayouts; ++id) {
+    for (int row = 0; row < 2 * kLayouts; ++row) {
+      const int id = row / 2;
+      const bool integer = row % 2 == 1;
+      if (id == 0 && integer) continue;
       const Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
-      const Times t = measure(*table, layout, head_dim, heads, rounds);
+      const Times t = measure(*table, layout, integer, head_dim, heads, rounds);
       results.push_back({{"isa", table->name},
                          {"layout", layout_name(layout)},
+                         {"attend", integer ? "integer" : "exact"},
                          {"score_ns", to_json(t.score)},
                          {"accumulate_ns", to_json(t.accumulate)},
                          {"read_ns", to_json(t.read)}});
@@ -116,9 +130,9 @@ int run(int argc, char** argv) {
       const auto cell = [](const Spread& s) {
         return fmt::format("{:.2f} ({:.2f}-{:.2f})", s.median, s.min, s.max);
       };
-      fmt::print("{:7} {:7} {:>20} {:>20} {:>8.2f} {:>20}\n", table->name, layout_name(layout),
-                 cell(t.score), cell(t.accumulate), t.score.median + t.accumulate.median,
-                 cell(t.read));
+      fmt::print("{:7} {:7} {:8} {:>20} {:>20} {:>8.2f} {:>20}\n", table->name, layout_name(layout),
+                 integer ? "integer" : "exact", cell(t.score), cell(t.accumulate),
+                 t.score.median + t.accumulate.median, cell(t.read));
     }
   if (json)
     fmt::print("{}\n", nlohmann::json{{"schema", "kvkeep.attend_bench/1"},

@@ -9,7 +9,6 @@ namespace kvkeep {
 namespace {
 
 constexpr int kRangeBlocks = 32;  // 2,048 slots
-constexpr int kMaxKernelHeads = 16;
 
 }  // namespace
 
@@ -74,11 +73,12 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
   AttentionState* states = states_.data() + item.state;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
+    const bool last = b + 1 == item.last_block;
     float* logits = block_logits;
     for (int h = 0; h < group; h += kMaxKernelHeads)
       table.score_block[static_cast<size_t>(level.k.id)](
-          level.k, tier.k_part(b), count, q + h * stride_, stride_,
-          std::min(kMaxKernelHeads, group - h), logits + h * kBlockTokens);
+          level.k, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, q + h * stride_,
+          stride_, std::min(kMaxKernelHeads, group - h), logits + h * kBlockTokens);
     for (const auto& transform : pipeline_->transforms()) {
       if (!level.coded || !transform->has_bias()) continue;
       for (int h = 0; h < group; ++h)
@@ -91,20 +91,14 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
                   logits, static_cast<size_t>(group * kBlockTokens) * sizeof(float));
     for (int h = 0; h < group; ++h) {
       AttentionState& state = states[h];
-      float* row = logits + h * kBlockTokens;
-      const float top = std::max(state.max, table.max(row, count));
-      if (top > state.max && state.sum > 0.0f) {
-        const float factor = rescale(state.max, top);
-        table.scale(state.out, stride_, factor);
-        state.sum *= factor;
-      }
-      state.max = top;
-      state.sum += table.exp_sum(row, count, top);
+      const float factor =
+          table.softmax_step(logits + h * kBlockTokens, count, &state.max, &state.sum);
+      if (factor != 1.0f) table.scale(state.out, stride_, factor);
     }
     for (int h = 0; h < group; h += kMaxKernelHeads)
       table.accumulate_block[static_cast<size_t>(level.v.id)](
-          level.v, tier.v_part(b), count, logits + h * kBlockTokens,
-          std::min(kMaxKernelHeads, group - h), states[h].out, stride_);
+          level.v, tier.v_part(b), last ? nullptr : tier.v_part(b + 1), count,
+          logits + h * kBlockTokens, std::min(kMaxKernelHeads, group - h), states[h].out, stride_);
   }
   if (!level.coded) return;
   const auto& chain = pipeline_->transforms();

@@ -138,11 +138,24 @@ inline void score_tile(const Part& part, int tile, const float* q, int q_stride,
   }
 }
 
+// The first `count` logits of each head, of which a tile's are total[h][16].
+inline void store_logits(const float* total, int tile, int count, int heads, float* logits) {
+  const int first = tile * kLaneTokens;
+  for (int h = 0; h < heads; ++h) {
+    float* to = logits + h * kBlockTokens + first;
+    const float* from = total + 16 * h;
+    if (count - first >= kLaneTokens)
+      for (int i = 0; i < 16; i += kLanes) store(to + i, load(from + i));
+    else
+      for (int t = 0; t < count - first; ++t) to[t] = from[t];
+  }
+}
+
 template <int kBits, LayoutKind kKind>
-void score_block(const PartShape& shape, const std::byte* bytes, int count, const float* q,
-                 int q_stride, int heads, float* logits) {
+void score_block(const PartShape& shape, const std::byte* bytes, const std::byte* next, int count,
+                 const float* q, int q_stride, int heads, float* logits) {
   using P = Part<kBits, kKind>;
-  const P part{shape, reinterpret_cast<const uint8_t*>(bytes)};
+  const P part{shape, reinterpret_cast<const uint8_t*>(bytes), distance(bytes, next)};
   float q_sums[kMaxHeads * kMaxGroups], total[kMaxHeads * 16];
   if constexpr (P::kScaled)
     for (int h = 0; h < heads; ++h)
@@ -153,12 +166,7 @@ void score_block(const PartShape& shape, const std::byte* bytes, int count, cons
       }
   for (int tile = 0; tile * kLaneTokens < count; ++tile) {
     score_tile(part, tile, q, q_stride, heads, q_sums, total);
-    const int first = tile * kLaneTokens;
-    const int tokens = count - first < kLaneTokens ? count - first : kLaneTokens;
-    for (int h = 0; h < heads; ++h) {
-      float* to = logits + h * kBlockTokens + first;
-      for (int t = 0; t < tokens; ++t) to[t] = total[16 * h + t];
-    }
+    store_logits(total, tile, count, heads, logits);
   }
 }
 
@@ -183,6 +191,14 @@ inline void fold_weights(const Part& part, int group, int tiles, const float* we
   }
 }
 
+// to[] += x, the first n lanes.
+inline void add_some(float* to, Vec x, int n) {
+  if (n >= kLanes)
+    store(to, load(to) + x);
+  else if (n > 0)
+    store_n(to, load_n(to, n) + x, n);
+}
+
 // out[h][16 channels of `block`] += constants[h] + sum_t factors[h][t] * code.
 template <class Part>
 inline void accumulate_channels(const Part& part, int block, int count, const float* factors,
@@ -198,22 +214,26 @@ inline void accumulate_channels(const Part& part, int block, int count, const fl
   for (int h = 0; h < heads; ++h) {
     float* to = out + static_cast<ptrdiff_t>(h) * out_stride + first;
     for (int i = 0; i < channels; i += kLanes)
-      store(to + i, load(to + i) + load(sums + 16 * h + i));
+      add_some(to + i, load(sums + 16 * h + i), channels - i);
   }
 }
 
+// The weights of whole tiles, zero from count on.
+inline void pad_weights(const float* weights, int count, int tiles, int heads, float* padded) {
+  for (int h = 0; h < heads; ++h)
+    for (int t = 0; t < tiles * kLaneTokens; ++t)
+      padded[h * kBlockTokens + t] = t < count ? weights[h * kBlockTokens + t] : 0.0f;
+}
+
 template <int kBits, LayoutKind kKind>
-void accumulate_block(const PartShape& shape, const std::byte* bytes, int count,
-                      const float* weights, int heads, float* out, int out_stride) {
+void accumulate_block(const PartShape& shape, const std::byte* bytes, const std::byte* next,
+                      int count, const float* weights, int heads, float* out, int out_stride) {
   using P = Part<kBits, kKind>;
-  const P part{shape, reinterpret_cast<const uint8_t*>(bytes)};
+  const P part{shape, reinterpret_cast<const uint8_t*>(bytes), distance(bytes, next)};
   const int tiles = (count + kLaneTokens - 1) / kLaneTokens;
   float padded[kMaxHeads * kBlockTokens], factors[kMaxHeads * kBlockTokens];
   float constants[kMaxHeads];
-  if constexpr (P::kScaled)
-    for (int h = 0; h < heads; ++h)
-      for (int t = 0; t < tiles * kLaneTokens; ++t)
-        padded[h * kBlockTokens + t] = t < count ? weights[h * kBlockTokens + t] : 0.0f;
+  if constexpr (P::kScaled) pad_weights(weights, count, tiles, heads, padded);
   for (int group = 0; group < part.groups(); ++group) {
     if constexpr (P::kScaled) fold_weights(part, group, tiles, padded, heads, factors, constants);
     const int end = part.group_end(group);

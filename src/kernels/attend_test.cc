@@ -26,8 +26,9 @@ void check_scores(const KernelTable& table, const TestPart& part, Ragged size, u
   for (int h = 0; h < size.heads; ++h)
     for (int d = 0; d < dim; ++d) q[static_cast<size_t>(h * stride + d)] = rng.normal();
   std::vector<float> logits(static_cast<size_t>(size.heads * kBlockTokens), kUntouched);
-  table.score_block[static_cast<int>(part.shape.id)](part.shape, part.bytes.data(), size.count,
-                                                     q.data(), stride, size.heads, logits.data());
+  table.score_block[static_cast<int>(part.shape.id)](part.shape, part.bytes.data(), nullptr,
+                                                     size.count, q.data(), stride, size.heads,
+                                                     logits.data());
   for (int h = 0; h < size.heads; ++h)
     for (int t = 0; t < kBlockTokens; ++t) {
       const float got = logits[static_cast<size_t>(h * kBlockTokens + t)];
@@ -53,8 +54,9 @@ void check_accumulate(const KernelTable& table, const TestPart& part, Ragged siz
       weights[static_cast<size_t>(h * kBlockTokens + t)] = rng.uniform();
   const auto before = random_floats(rng, static_cast<size_t>(size.heads * stride));
   auto out = before;
-  table.accumulate_block[static_cast<int>(part.shape.id)](
-      part.shape, part.bytes.data(), size.count, weights.data(), size.heads, out.data(), stride);
+  table.accumulate_block[static_cast<int>(part.shape.id)](part.shape, part.bytes.data(), nullptr,
+                                                          size.count, weights.data(), size.heads,
+                                                          out.data(), stride);
   for (int h = 0; h < size.heads; ++h)
     for (int d = 0; d < stride; ++d) {
       const auto at = static_cast<size_t>(h * stride + d);

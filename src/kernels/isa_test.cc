@@ -17,6 +17,10 @@ TEST(Isa, ScalarComesFirstAndTablesAreComplete) {
     for (int id = 0; id < kLayouts; ++id) {
       EXPECT_NE(table->score_block[id], nullptr);
       EXPECT_NE(table->accumulate_block[id], nullptr);
+      const bool exact = layout_kind(static_cast<LayoutId>(id)) == LayoutKind::exact;
+      EXPECT_EQ(table->quantize_query[id] == nullptr, exact);
+      EXPECT_EQ(table->score_codes[id] == nullptr, exact);
+      EXPECT_EQ(table->accumulate_codes[id] == nullptr, exact);
       EXPECT_NE(table->read_keys[id], nullptr);
       EXPECT_NE(table->read_values[id], nullptr);
     }

@@ -19,15 +19,40 @@ inline constexpr int kLayouts = 0
 #undef KVKEEP_LAYOUT
     ;
 
+inline constexpr int kMaxKernelHeads = 16;  // query heads of one call
+
+// Block kernels read one part and prefetch `next`, the part of the same shape that is read after it
+// (nullptr: none).
+
 // logits[h*64 + t] = sum_d q[h*q_stride + d] * k[t][d] for t < count, h < heads; logits of t >=
 // count are left as they are. part: K part of one block. q has P floats a row, zero beyond
 // head_dim.
-using ScoreBlockFn = void (*)(const PartShape& shape, const std::byte* part, int count,
-                              const float* q, int q_stride, int heads, float* logits);
+using ScoreBlockFn = void (*)(const PartShape& shape, const std::byte* part, const std::byte* next,
+                              int count, const float* q, int q_stride, int heads, float* logits);
 
 // out[h*out_stride + d] += sum_{t<count} weights[h*64 + t] * v[t][d] for d < head_dim.
-using AccumulateBlockFn = void (*)(const PartShape& shape, const std::byte* part, int count,
-                                   const float* weights, int heads, float* out, int out_stride);
+using AccumulateBlockFn = void (*)(const PartShape& shape, const std::byte* part,
+                                   const std::byte* next, int count, const float* weights,
+                                   int heads, float* out, int out_stride);
+
+// One query head as integers, for the K parts of one shape (attend_codes.h): a step and the two
+// constant terms per group.
+struct QueryCodes {
+  union {
+    int8_t narrow[kMaxHeadDim];  // codes up to 4 bits
+    int16_t wide[kMaxHeadDim];   // 8-bit codes
+  };
+  float scales[kMaxGroups], constants[kMaxGroups], sums[kMaxGroups];
+};
+
+// codes[heads] of q[heads][q_stride], rows as score_block takes them.
+using QuantizeQueryFn = void (*)(const PartShape& shape, const float* q, int q_stride, int heads,
+                                 QueryCodes* codes);
+
+// score_block and accumulate_block in integers: the query, and the weights of a block, are rounded
+// to 8 and 7 bits (14 for 8-bit layouts).
+using ScoreCodesFn = void (*)(const PartShape& shape, const std::byte* part, const std::byte* next,
+                              int count, const QueryCodes* q, int heads, float* logits);
 
 // rows [count][row_stride] f32 of slots first .. first+count-1 of a part, dequantized.
 using ReadRowsFn = void (*)(const PartShape& shape, const std::byte* part, int first, int count,
@@ -49,10 +74,16 @@ struct KernelTable {
   const char* name;
   ScoreBlockFn score_block[kLayouts];            // by LayoutId
   AccumulateBlockFn accumulate_block[kLayouts];  // by LayoutId
+  QuantizeQueryFn quantize_query[kLayouts];      // these three are null for f16, which is exact
+  ScoreCodesFn score_codes[kLayouts];
+  AccumulateBlockFn accumulate_codes[kLayouts];
   ReadRowsFn read_keys[kLayouts], read_values[kLayouts];
   QuantizeTileFn quantize_tile[kLayouts];                 // uniform and symmetric layouts
   PackTileFn pack_keys[kLayouts], pack_values[kLayouts];  // all but f16
 
+  // One step of a softmax over blocks: *max and *sum grow to take in x[n], and x[i] becomes
+  // exp(x[i] - *max). Returns the factor by which what was summed before shrinks.
+  float (*softmax_step)(float* x, int n, float* max, float* sum);
   // x[i] = exp(x[i] - max), returns the sum; n may be 0.
   float (*exp_sum)(float* x, int n, float max);
   float (*max)(const float* x, int n);  // -infinity for n == 0

@@ -103,7 +103,7 @@ constexpr Golden kGolden[] = {
     {"u8gt", 1280, "00030609070b0f13", "00070e15030b131b", 0x9366ce9216bb3e65u,
      0x87d8f485222a4a85u},
     {"u4gt", 768, "c0f3265977bbff33", "c037ae1533bb33bb", 0xc12ce6c393bb0845u, 0x03ecbca6e184fa45u},
-    {"u3gt", 640, "000f0a050f0f0f0f", "00ffaa55ffffffff", 0xd6c79f7acc39eb95u, 0x08036902ed5a00f5u},
+    {"u3gt", 640, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x118a2b686e49a4c5u, 0x64b1b46b54f45515u},
     {"u2gt", 512, "000f0a050f0f0f0f", "00ffaa55ffffffff", 0xa0c4766d66d4d045u, 0xaf059c8f0dc76555u},
     {"s8gt", 1152, "00030609070b0f13", "00070e15030b131b", 0x132dc4902cf2c345u,
      0x9daae7d21d493c65u},

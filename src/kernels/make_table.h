@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attend.h"
+#include "kernels/attend_codes.h"
 #include "kernels/gemv.h"
 #include "kernels/kernel_table.h"
 #include "kernels/pack.h"
@@ -11,18 +12,28 @@
 
 namespace kvkeep::KVKEEP_TARGET {
 
+template <int kBits, LayoutKind kKind>
+constexpr void fill_layout(KernelTable* table, int at) {
+  table->score_block[at] = score_block<kBits, kKind>;
+  table->accumulate_block[at] = accumulate_block<kBits, kKind>;
+  if constexpr (kKind != LayoutKind::exact) {
+    table->quantize_query[at] = quantize_query<kBits, kKind>;
+    table->score_codes[at] = score_codes<kBits, kKind>;
+    table->accumulate_codes[at] = accumulate_codes<kBits, kKind>;
+  }
+  fill_packing<kBits, kKind>(table, at);
+  table->read_keys[at] = read_keys<kBits, kKind>;
+  table->read_values[at] = read_values<kBits, kKind>;
+}
+
 constexpr KernelTable make_table(const char* name) {
   KernelTable table{};
   table.name = name;
   int at = 0;
-#define KVKEEP_LAYOUT(id, kind, bits)                                    \
-  fill_packing<bits, LayoutKind::kind>(&table, at);                      \
-  table.score_block[at] = score_block<bits, LayoutKind::kind>;           \
-  table.accumulate_block[at] = accumulate_block<bits, LayoutKind::kind>; \
-  table.read_keys[at] = read_keys<bits, LayoutKind::kind>;               \
-  table.read_values[at++] = read_values<bits, LayoutKind::kind>;
+#define KVKEEP_LAYOUT(id, kind, bits) fill_layout<bits, LayoutKind::kind>(&table, at++);
 #include "kernels/layouts.inc"
 #undef KVKEEP_LAYOUT
+  table.softmax_step = softmax_step;
   table.exp_sum = exp_sum;
   table.max = max_of;
   table.dot = dot;

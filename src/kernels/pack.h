@@ -149,10 +149,11 @@ void pack_tile(const PartShape& shape, const TileCodes& tile, int first, int cou
     const uint8_t* rows = tile.codes + 16 * quad;
     if constexpr (kSide == Side::key) Unit::from_words(rows, shape.padded_dim, units);
     if constexpr (kSide == Side::value) Unit::from_bytes(rows, shape.padded_dim, units);
-    if (!whole)
-      for (int i = 0; i < 4; ++i)
-        units[i] = units[i].blend(Unit::load(own[i]),
-                                  Codes::template load_unit<Unit>(codes, masks, 4 * quad + i));
+    if (!whole) {
+      Unit before[4];
+      load_quad<Codes>(codes, masks, quad, before);
+      for (int i = 0; i < 4; ++i) units[i] = units[i].blend(Unit::load(own[i]), before[i]);
+    }
     Codes::store_quad(codes, masks, quad, units);
   }
   constexpr int kWords = kKind == LayoutKind::uniform ? 2 : 1;

@@ -51,16 +51,24 @@ inline void unpack(const Quad& quad, float* x) {
   }
 }
 
+// Bytes from a part to the one read next, if any.
+inline ptrdiff_t distance(const std::byte* part, const std::byte* next) {
+  return next ? next - part : 0;
+}
+
 // A part of packed codes. kBits and kKind fix how bytes are read; the shape says where they are.
 template <int kBits, LayoutKind kKind>
 struct Part {
   using Codes = KVKEEP_TARGET::Codes<kBits>;
   static constexpr bool kScaled = true;
   static constexpr bool kUniform = kKind == LayoutKind::uniform;
+  static constexpr int kTop = Codes::kTop;
   static constexpr float kZero = kUniform ? 0.0f : static_cast<float>(1 << (kBits - 1));
+  static constexpr float kMiddle = kUniform ? 0.5f * kTop : kZero;
 
   const PartShape& shape;
   const uint8_t* bytes;
+  ptrdiff_t ahead = 0;  // from bytes to the part that is read next
 
   int groups() const { return shape.groups; }
   int group_begin(int group) const { return group * shape.group; }
@@ -82,14 +90,41 @@ struct Part {
     return reinterpret_cast<const uint16_t*>(side) + group * kLaneTokens * (kUniform ? 2 : 1);
   }
 
+  // Unit 4 * quad + kIndex of a tile.
+  template <int kIndex>
+  Unit unit(int tile, int quad) const {
+    return Codes::template unit<Unit, kIndex>(codes(tile), masks(tile), quad);
+  }
   Unit unit(int tile, int index) const {
-    return Codes::template load_unit<Unit>(codes(tile), masks(tile), index);
+    switch (index % 4) {
+      case 0:
+        prefetch_quad(tile, index / 4);
+        return unit<0>(tile, index / 4);
+      case 1:
+        return unit<1>(tile, index / 4);
+      case 2:
+        return unit<2>(tile, index / 4);
+      default:
+        return unit<3>(tile, index / 4);
+    }
   }
   // K: dims [dim, dim + 4) of a tile, each 16 tokens; dim is a multiple of 4.
   Unit key_quad(int tile, int dim) const { return unit(tile, dim / 4); }
   // V: tokens [token, token + 4), each channels [16 block, 16 block + 16); token likewise.
   Unit value_quad(int token, int block) const {
     return unit(token / kLaneTokens, 4 * block + token % kLaneTokens / 4);
+  }
+
+  // Fetches what the part read next has in the place of this quad, or of these scales.
+  void prefetch_quad(int tile, int quad) const {
+    constexpr int kRows = 4 / Codes::kUnitsPerRow;
+    for (int row = 0; row < kRows; ++row)
+      prefetch(codes(tile) + (quad * kRows + row) * kUnitCodes + ahead);
+    if constexpr (Codes::kMaskBytes > 0)
+      prefetch(masks(tile) + quad * 4 * Codes::kMaskBytes + ahead);
+  }
+  void prefetch_scales(int tile, int group) const {
+    prefetch(reinterpret_cast<const uint8_t*>(scales(tile, group)) + ahead);
   }
 };
 
@@ -100,6 +135,7 @@ struct Part<16, LayoutKind::exact> {
 
   const PartShape& shape;
   const uint8_t* bytes;
+  ptrdiff_t ahead = 0;
 
   int groups() const { return 1; }
   int group_begin(int) const { return 0; }
@@ -110,12 +146,21 @@ struct Part<16, LayoutKind::exact> {
                                              static_cast<size_t>(tile) * shape.tile_code_bytes);
   }
   HalfQuad key_quad(int tile, int dim) const {
-    return {words(tile) + f16_key_word(0, dim), kLaneTokens, kLaneTokens};
+    const uint16_t* first = words(tile) + f16_key_word(0, dim);
+    prefetch_words(first);
+    prefetch_words(first + 2 * kLaneTokens);
+    return {first, kLaneTokens, kLaneTokens};
   }
   HalfQuad value_quad(int token, int block) const {
-    const int first = kLaneChannels * block;
-    return {words(token / kLaneTokens) + f16_value_word(token % kLaneTokens, first, shape.head_dim),
-            shape.head_dim, shape.head_dim - first};
+    const int channel = kLaneChannels * block;
+    const uint16_t* first =
+        words(token / kLaneTokens) + f16_value_word(token % kLaneTokens, channel, shape.head_dim);
+    if (block % 2 == 0)  // two blocks to 64 bytes
+      for (int row = 0; row < 4; ++row) prefetch_words(first + row * shape.head_dim);
+    return {first, shape.head_dim, shape.head_dim - channel};
+  }
+  void prefetch_words(const uint16_t* place) const {
+    prefetch(reinterpret_cast<const uint8_t*>(place) + ahead);
   }
 };
 

@@ -10,6 +10,8 @@ namespace kvkeep::avx2 {
 inline constexpr int kLanes = 8;
 inline constexpr int kTileVecs = 16 / kLanes;
 inline constexpr int kHeadsAtOnce = 4;
+inline constexpr int kIntHeadsAtOnce = 4;
+inline constexpr int kProductChains = 1;
 
 struct Vec {
   __m256 v;
@@ -114,16 +116,19 @@ struct Unit {
     const auto* q = reinterpret_cast<const __m256i*>(p);
     return {{_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)}};
   }
-  Unit bits(int shift, int count) const {
-    const __m128i by = _mm_cvtsi32_si128(shift);
-    const __m256i mask = _mm256_set1_epi8(static_cast<char>((1 << count) - 1));
-    return {{_mm256_and_si256(_mm256_srl_epi16(half[0], by), mask),
-             _mm256_and_si256(_mm256_srl_epi16(half[1], by), mask)}};
+  static Unit load_nibbles(const uint8_t* p) {
+    const __m256i row = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {{row, _mm256_srli_epi16(row, 4)}};
   }
-  Unit or_bit_where(const uint8_t* mask, int bit) const {
-    const __m256i value = _mm256_set1_epi8(static_cast<char>(1 << bit));
-    return {{_mm256_or_si256(half[0], _mm256_and_si256(spread(mask), value)),
-             _mm256_or_si256(half[1], _mm256_and_si256(spread(mask + 4), value))}};
+  template <int kShift, int kMask>
+  Unit field() const {
+    const __m256i mask = _mm256_set1_epi8(kMask);
+    return {{_mm256_and_si256(_mm256_srli_epi16(half[0], kShift), mask),
+             _mm256_and_si256(_mm256_srli_epi16(half[1], kShift), mask)}};
+  }
+  void store_nibbles(uint8_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm256_or_si256(half[0], _mm256_slli_epi16(half[1], 4)));
   }
   void store(uint8_t* p) const {
     auto* q = reinterpret_cast<__m256i*>(p);
@@ -185,16 +190,65 @@ struct Unit {
   static __m256i load_rows(const uint8_t* low, const uint8_t* high) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(load_words(low)), load_words(high), 1);
   }
-  // 32 bits to 32 bytes of all ones or zero.
-  static __m256i spread(const uint8_t* mask) {
-    int word;
-    __builtin_memcpy(&word, mask, 4);
-    const __m256i byte_of_lane =
-        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-    const __m256i bit_of_lane = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
-    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), byte_of_lane);
-    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of_lane), bit_of_lane);
-  }
 };
+
+struct IntSums {
+  __m256i half[2];
+
+  static IntSums zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+};
+inline Vec to_float(const IntSums& a, int i) { return {_mm256_cvtepi32_ps(a.half[i])}; }
+
+inline __m256i broadcast(const void* four_bytes) {
+  int word;
+  __builtin_memcpy(&word, four_bytes, sizeof word);
+  return _mm256_set1_epi32(word);
+}
+
+inline void add_products(IntSums& a, const Unit& unit, const int16_t* four) {
+  const __m256i even = broadcast(four), odd = broadcast(four + 2);
+  for (int i = 0; i < 2; ++i) {
+    const __m256i low = _mm256_and_si256(unit.half[i], _mm256_set1_epi16(0xff));
+    const __m256i high = _mm256_srli_epi16(unit.half[i], 8);
+    a.half[i] = _mm256_add_epi32(a.half[i], _mm256_madd_epi16(low, even));
+    a.half[i] = _mm256_add_epi32(a.half[i], _mm256_madd_epi16(high, odd));
+  }
+}
+
+// 16-bit sums of pairs.
+struct NarrowSums {
+  __m256i half[2];
+
+  static NarrowSums zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+};
+inline constexpr int64_t kNarrowMost = 32767;
+inline void add_products(NarrowSums& a, const Unit& unit, const int8_t* four) {
+  const __m256i factors = broadcast(four);
+  for (int i = 0; i < 2; ++i)
+    a.half[i] = _mm256_add_epi16(a.half[i], _mm256_maddubs_epi16(unit.half[i], factors));
+}
+inline void add_to(IntSums& total, const IntSums& a) {
+  for (int i = 0; i < 2; ++i) total.half[i] = _mm256_add_epi32(total.half[i], a.half[i]);
+}
+inline void add_to(IntSums& total, const NarrowSums& a) {
+  for (int i = 0; i < 2; ++i)
+    total.half[i] =
+        _mm256_add_epi32(total.half[i], _mm256_madd_epi16(a.half[i], _mm256_set1_epi16(1)));
+}
+
+inline __m128i to_i16(Vec a) {
+  const __m256i words = _mm256_cvtps_epi32(a.v);
+  return _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+inline void store_i8(int8_t* p, Vec a) {
+  const __m128i words = to_i16(a);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+inline void store_i16(int16_t* p, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_i16(a));
+}
+inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace kvkeep::avx2

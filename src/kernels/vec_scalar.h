@@ -13,7 +13,9 @@ namespace kvkeep::scalar {
 
 inline constexpr int kLanes = 1;
 inline constexpr int kTileVecs = 16 / kLanes;
-inline constexpr int kHeadsAtOnce = 1;  // heads whose sums fit in registers beside one row
+inline constexpr int kHeadsAtOnce = 1;     // heads whose sums fit in registers beside one row
+inline constexpr int kIntHeadsAtOnce = 1;  // the same of IntSums
+inline constexpr int kProductChains = 1;   // sums of integer products worth keeping apart
 
 struct Vec {
   float v;
@@ -71,22 +73,25 @@ struct Unit {
     for (int i = 0; i < 64; ++i) unit.codes[i] = p[i];
     return unit;
   }
-  // Bits [shift, shift + count) of each byte.
-  Unit bits(int shift, int count) const {
+  // 32 bytes as 64 lanes: low nibbles, then high ones; bits above the fourth are undefined.
+  static Unit load_nibbles(const uint8_t* p) {
     Unit unit;
-    for (int i = 0; i < 64; ++i)
-      unit.codes[i] = static_cast<uint8_t>((codes[i] >> shift) & ((1 << count) - 1));
+    for (int i = 0; i < 64; ++i) unit.codes[i] = static_cast<uint8_t>(p[i % 32] >> (i / 32 * 4));
     return unit;
   }
-  // Sets bit `bit` of the bytes whose bit in the 64-bit mask is set.
-  Unit or_bit_where(const uint8_t* mask, int bit) const {
+  // (byte >> kShift) & kMask, for each byte.
+  template <int kShift, int kMask>
+  Unit field() const {
     Unit unit;
-    for (int i = 0; i < 64; ++i)
-      unit.codes[i] = static_cast<uint8_t>(codes[i] | ((mask[i / 8] >> (i % 8)) & 1) << bit);
+    for (int i = 0; i < 64; ++i) unit.codes[i] = static_cast<uint8_t>((codes[i] >> kShift) & kMask);
     return unit;
   }
   void store(uint8_t* p) const {
     for (int i = 0; i < 64; ++i) p[i] = codes[i];
+  }
+  // 64 lanes of 4 bits to 32 bytes, as load_nibbles reads them.
+  void store_nibbles(uint8_t* p) const {
+    for (int i = 0; i < 32; ++i) p[i] = static_cast<uint8_t>(codes[i] | codes[i + 32] << 4);
   }
   Unit operator|(const Unit& other) const {
     Unit unit;
@@ -123,5 +128,41 @@ struct Unit {
     return {static_cast<float>(codes[4 * i + kRow])};
   }
 };
+
+// Sums of integer products: lane l belongs to bytes 4l .. 4l+3 of a unit. No sum below rounds or
+// overflows, so every ISA gives the same integers.
+struct IntSums {
+  int32_t lanes[16];
+
+  static IntSums zero() { return {}; }
+};
+inline Vec to_float(const IntSums& a, int i) { return {static_cast<float>(a.lanes[i])}; }
+
+// a[l] += sum_j unit[4l + j] * four[j].
+inline void add_products(IntSums& a, const Unit& unit, const int8_t* four) {
+  for (int l = 0; l < 16; ++l)
+    for (int j = 0; j < 4; ++j) a.lanes[l] += unit.codes[4 * l + j] * four[j];
+}
+// The same with 16-bit factors, which stand in the order 0, 2, 1, 3.
+inline void add_products(IntSums& a, const Unit& unit, const int16_t* four) {
+  constexpr int kPlace[] = {0, 2, 1, 3};
+  for (int l = 0; l < 16; ++l)
+    for (int j = 0; j < 4; ++j) a.lanes[l] += unit.codes[4 * l + j] * four[kPlace[j]];
+}
+
+// Sums of 8-bit products in whatever form the ISA adds fastest: a lane of it may come to
+// kNarrowMost before add_to() must empty it.
+using NarrowSums = IntSums;
+inline constexpr int64_t kNarrowMost = 0x7fffffff;
+inline void add_to(IntSums& total, const NarrowSums& a) {
+  for (int l = 0; l < 16; ++l) total.lanes[l] += a.lanes[l];
+}
+
+// kLanes floats, rounded to nearest even; they fit.
+inline void store_i8(int8_t* p, Vec a) { *p = static_cast<int8_t>(__builtin_rintf(a.v)); }
+inline void store_i16(int16_t* p, Vec a) { *p = static_cast<int16_t>(__builtin_rintf(a.v)); }
+inline Vec abs(Vec a) { return {__builtin_fabsf(a.v)}; }
+
+inline void prefetch(const void*) {}
 
 }  // namespace kvkeep::scalar

@@ -43,6 +43,22 @@ inline Vec exp(Vec x) {
   return p * pow2(half) * pow2(n - half);
 }
 
+// exp(x) for x <= 0, relative error below 2e-7; what is below -87 gives 2^-126.
+inline Vec exp_negative(Vec x) {
+  const Vec magic = set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec clamped = max(set(-87.0f), x);
+  const Vec n = mul_add(clamped, set(1.44269504f), magic) - magic;
+  const Vec r = mul_add(n, set(2.12194440e-4f), mul_add(n, set(-0.693359375f), clamped));
+  Vec p = set(1.0f / 720);
+  p = mul_add(p, r, set(1.0f / 120));
+  p = mul_add(p, r, set(1.0f / 24));
+  p = mul_add(p, r, set(1.0f / 6));
+  p = mul_add(p, r, set(0.5f));
+  p = mul_add(p, r, set(1.0f));
+  p = mul_add(p, r, set(1.0f));
+  return p * pow2(n);
+}
+
 inline float exp_sum(float* x, int n, float max_value) {
   const Vec shift = set(max_value);
   Vec sum = set(0.0f);
@@ -67,6 +83,33 @@ inline float max_of(const float* x, int n) {
   for (; i + kLanes <= n; i += kLanes) best = max(best, load(x + i));
   if (i < n) best = max(best, load_n(x + i, n - i, lowest));
   return reduce_max(best);
+}
+
+inline float softmax_step(float* x, int n, float* max_value, float* sum_value) {
+  const float block = max_of(x, n), before = *max_value;
+  const float top = block > before ? block : before;
+  float factor = 1.0f;
+  if (top > before) {
+    float shift[kLanes];
+    store(shift, exp_negative(set(before - top)));
+    if (*sum_value > 0.0f) factor = shift[0];
+    *max_value = top;
+  }
+  const Vec shift = set(top);
+  Vec total = set(0.0f);
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec e = exp_negative(load(x + i) - shift);
+    store(x + i, e);
+    total = total + e;
+  }
+  float last = 0.0f;
+  if (i < n) {
+    store_n(x + i, exp_negative(load_n(x + i, n - i) - shift), n - i);
+    for (; i < n; ++i) last += x[i];
+  }
+  *sum_value = *sum_value * factor + reduce_sum(total) + last;
+  return factor;
 }
 
 inline float dot(const float* a, const float* b, int n) {

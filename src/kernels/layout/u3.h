@@ -1,38 +1,62 @@
-// 3 bits: the low two as a 2-bit layout, the third in one 64-bit mask a unit (bit = lane), so that
-// a vector kernel adds it with one masked operation.
+// 3 bits: a quad takes 96 bytes, so that most codes lie whole in a byte and cost one shift to read.
+//
+//   code plane, 64 bytes a quad:    bits 0-2 unit 0 | bits 3-5 unit 1 | bits 6-7 unit 2, low bits
+//   second plane, 32 bytes a quad:  bits 0-2 unit 3 | bit 3 unit 2, third bit; lanes 0-31 in the
+//                                   low nibbles, 32-63 in the high ones
 #pragma once
 
-#include "kernels/layout/u2.h"
+#include "kernels/layout/codes.h"
 
 namespace kvkeep::KVKEEP_TARGET {
 
 template <>
 struct Codes<3> {
-  using Low = Codes<2>;
-  static constexpr int kUnitsPerRow = Low::kUnitsPerRow;
+  static constexpr int kUnitsPerRow = 4;
   static constexpr int kMaskBytes = 8;
+  static constexpr int kTop = 7;
+  static constexpr int kNibbleRow = 4 * kMaskBytes;
 
   static unsigned load(const uint8_t* codes, const uint8_t* masks, int unit, int lane) {
-    const unsigned high = (masks[kMaskBytes * unit + lane / 8] >> (lane % 8)) & 1u;
-    return Low::load(codes, nullptr, unit, lane) | high << 2;
+    const unsigned row = codes[unit / 4 * kUnitCodes + lane];
+    const unsigned nibble = masks[unit / 4 * kNibbleRow + lane % 32] >> (lane / 32 * 4);
+    switch (unit % 4) {
+      case 2:
+        return row >> 6 | (nibble >> 1 & 4u);
+      case 3:
+        return nibble & 7u;
+      default:
+        return row >> (unit % 4 * 3) & 7u;
+    }
   }
   static void store(uint8_t* codes, uint8_t* masks, int unit, int lane, unsigned code) {
-    Low::store(codes, nullptr, unit, lane, code & 3u);
-    set_bits(masks + kMaskBytes * unit + lane / 8, lane % 8, 1, code >> 2);
+    uint8_t* row = codes + unit / 4 * kUnitCodes + lane;
+    uint8_t* nibbles = masks + unit / 4 * kNibbleRow + lane % 32;
+    const int shift = lane / 32 * 4;
+    if (unit % 4 < 2) set_bits(row, unit % 4 * 3, 3, code);
+    if (unit % 4 == 2) {
+      set_bits(row, 6, 2, code);
+      set_bits(nibbles, shift + 3, 1, code >> 2);
+    }
+    if (unit % 4 == 3) set_bits(nibbles, shift, 3, code);
   }
-  template <class Unit>
-  static Unit load_unit(const uint8_t* codes, const uint8_t* masks, int unit) {
-    const Unit low = Low::load_unit<Unit>(codes, nullptr, unit);
-    return low.or_bit_where(masks + kMaskBytes * unit, 2);
+  template <class Unit, int kIndex>
+  static Unit unit(const uint8_t* codes, const uint8_t* masks, int quad) {
+    if constexpr (kIndex == 3) {
+      return Unit::load_nibbles(masks + quad * kNibbleRow).template field<0, 7>();
+    } else {
+      const Unit row = Unit::load(codes + quad * kUnitCodes);
+      if constexpr (kIndex < 2) return row.template field<3 * kIndex, 7>();
+      if constexpr (kIndex == 2)
+        return row.template field<6, 3>() |
+               Unit::load_nibbles(masks + quad * kNibbleRow).template field<1, 4>();
+    }
   }
   template <class Unit>
   static void store_quad(uint8_t* codes, uint8_t* masks, int quad, const Unit (&units)[4]) {
-    uint8_t bytes[kUnitCodes];
-    for (int i = 0; i < 4; ++i) {
-      units[i].store(bytes);
-      for (int lane = 0; lane < kUnitCodes; ++lane)
-        store(codes, masks, 4 * quad + i, lane, bytes[lane]);
-    }
+    const Unit low = units[2].template field<0, 3>(), third = units[2].template field<0, 4>();
+    ((units[0] | units[1].template shl<3>()) | low.template shl<6>())
+        .store(codes + quad * kUnitCodes);
+    (units[3] | third.template shl<1>()).store_nibbles(masks + quad * kNibbleRow);
   }
 };
 
