@@ -47,4 +47,18 @@ Result<Scores<Score>> score_all_plans(const TaskInput& in, size_t units, const R
   return all;
 }
 
+// The rows of all plans; make_row(in, total, complete units) is an EvalRow.
+template <class Score, class Run, class MakeRow>
+Result<TaskResult> rows_of_all_plans(const TaskInput& in, size_t units, const Run& run,
+                                     const MakeRow& make_row) {
+  const auto scores = score_all_plans<Score>(in, units, run);
+  if (!scores) return tl::unexpected(scores.error());
+  TaskResult result;
+  result.interrupted = scores->interrupted;
+  if (scores->complete > 0)
+    for (const Score& score : scores->totals)
+      result.rows.push_back(make_row(in, score, scores->complete));
+  return result;
+}
+
 }  // namespace kvkeep

@@ -4,10 +4,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/file.h"
+#include "eval/eval_fixture.h"
 #include "eval/hidden_fact.h"
 #include "eval/inspect.h"
-#include "eval/measure.h"
 #include "eval/nll.h"
 #include "eval/part_of.h"
 #include "eval/task.h"
@@ -18,33 +17,15 @@ namespace {
 
 const std::string kModel = std::string(KVKEEP_SOURCE_DIR) + "/models/kvkeep-5m-f16.gguf";
 
-const Model& model() {
-  static const Model loaded = Model::load(kModel).value();
-  return loaded;
-}
-
-const std::string& passage() {
-  static const std::string text =
-      read_file(std::string(KVKEEP_SOURCE_DIR) + "/src/eval/data/passage.txt").value();
-  return text;
-}
-
-TaskInput input(const std::vector<Plan>& plans, int context, int windows) {
-  TaskOptions options;
-  options.context = context;
-  options.limit = context * windows;
-  return {model(), plans, passage(), options, {}};
-}
-
 // Mean surprise of the last three quarters of each window, from one exact pass over the window.
 double exact_nll(int context, int windows) {
-  const auto tokens = first_tokens(model(), passage(), context * windows);
+  const auto tokens = first_tokens(embedded_model(), embedded_passage(), context * windows);
   double sum = 0;
   int count = 0;
   for (int w = 0; w < windows; ++w) {
     const auto window =
         std::span(tokens).subspan(static_cast<size_t>(w * context), static_cast<size_t>(context));
-    auto session = Session::create(model(), Plan::parse("f16").value(), {}).value();
+    auto session = Session::create(embedded_model(), Plan::parse("f16").value(), {}).value();
     std::vector<float> logits;
     EXPECT_TRUE(session.feed(window, &logits));
     const size_t vocab = logits.size() / window.size();
@@ -56,13 +37,6 @@ double exact_nll(int context, int windows) {
     }
   }
   return sum / count;
-}
-
-double metric(const EvalRow& row, const std::string& name) {
-  for (const auto& m : row.metrics)
-    if (m.name == name) return m.value;
-  ADD_FAILURE() << "no metric " << name;
-  return NAN;
 }
 
 TEST(Nll, IsTheLogarithmOfTheSoftmax) {
@@ -79,7 +53,7 @@ TEST(Nll, DivergenceOfTwoDistributions) {
 
 TEST(Ppl, OfTheExactCacheIsThatOfOnePass) {
   const std::vector<Plan> plans = {Plan::parse("f16").value()};
-  const auto result = find_task("ppl").value()->run(input(plans, 128, 2)).value();
+  const auto result = find_task("ppl").value()->run(eval_input(plans, 128, 2)).value();
   ASSERT_EQ(result.rows.size(), 1u);
   const auto& row = result.rows[0];
   const double nll = metric(row, "nll");
@@ -93,7 +67,7 @@ TEST(Ppl, OfTheExactCacheIsThatOfOnePass) {
 
 TEST(Ppl, OfTheExactCacheDoesNotDependOnTheStep) {
   const std::vector<Plan> plans = {Plan::parse("f16").value()};
-  auto in = input(plans, 100, 1);
+  auto in = eval_input(plans, 100, 1);
   in.options.step = 7;
   const auto small = find_task("ppl").value()->run(in).value();
   in.options.step = 1000;
@@ -103,7 +77,7 @@ TEST(Ppl, OfTheExactCacheDoesNotDependOnTheStep) {
 
 TEST(Ppl, StopsWithWhatIsCompleteForEveryPlan) {
   const std::vector<Plan> plans = {Plan::parse("f16").value(), Plan::parse("rtn2").value()};
-  auto in = input(plans, 64, 3);
+  auto in = eval_input(plans, 64, 3);
   in.progress = [](double done, double total) { return done < 0.6 * total; };
   const auto result = find_task("ppl").value()->run(in).value();
   EXPECT_TRUE(result.interrupted);
@@ -113,7 +87,7 @@ TEST(Ppl, StopsWithWhatIsCompleteForEveryPlan) {
 
 TEST(Ppl, RefusesWhatCannotFillAWindow) {
   const std::vector<Plan> plans = {Plan::parse("f16").value()};
-  auto text = input(plans, 64, 1), limit = input(plans, 64, 1);
+  auto text = eval_input(plans, 64, 1), limit = eval_input(plans, 64, 1);
   text.text = "too short";
   limit.options.limit = 63;
   for (const auto& in : {text, limit})
@@ -122,11 +96,12 @@ TEST(Ppl, RefusesWhatCannotFillAWindow) {
 
 TEST(Kld, OfTheExactCacheIsZeroAndOfACoarseOneIsNot) {
   const std::vector<Plan> plans = {Plan::parse("f16").value(), Plan::parse("rtn2").value()};
-  const auto result = find_task("kld").value()->run(input(plans, 128, 2)).value();
+  const auto result = find_task("kld").value()->run(eval_input(plans, 128, 2)).value();
   ASSERT_EQ(result.rows.size(), 2u);
   EXPECT_EQ(metric(result.rows[0], "mean"), 0);
   EXPECT_EQ(metric(result.rows[0], "p99"), 0);
   EXPECT_EQ(metric(result.rows[0], "top1_agreement"), 1);
+  EXPECT_EQ(metric(result.rows[0], "top1_changed"), 0);
   EXPECT_GT(metric(result.rows[1], "mean"), 0.001);
   EXPECT_GT(metric(result.rows[1], "p99"), metric(result.rows[1], "mean"));
   EXPECT_LT(metric(result.rows[1], "top1_agreement"), 1);
@@ -135,7 +110,7 @@ TEST(Kld, OfTheExactCacheIsZeroAndOfACoarseOneIsNot) {
 
 TEST(Kld, StopsWithWhatIsCompleteForEveryPlan) {
   const std::vector<Plan> plans = {Plan::parse("f16").value(), Plan::parse("rtn2").value()};
-  auto in = input(plans, 64, 3);
+  auto in = eval_input(plans, 64, 3);
   in.progress = [](double done, double total) { return done < 0.6 * total; };
   const auto result = find_task("kld").value()->run(in).value();
   EXPECT_TRUE(result.interrupted);
@@ -148,53 +123,42 @@ TEST(Tasks, UnknownNameListsTheAllowedOnes) {
 }
 
 TEST(Tasks, FirstTokensAreThoseOfTheWholeText) {
-  const auto all = model().encode(passage().substr(0, 30000), false);
-  const auto first = first_tokens(model(), passage(), 500);
+  const auto all = embedded_model().encode(embedded_passage().substr(0, 30000), false);
+  const auto first = first_tokens(embedded_model(), embedded_passage(), 500);
   ASSERT_EQ(first.size(), 500u);
   EXPECT_TRUE(std::equal(first.begin(), first.end(), all.begin()));
-  EXPECT_EQ(first_tokens(model(), "short", 500), model().encode("short", false));
+  EXPECT_EQ(first_tokens(embedded_model(), "short", 500), embedded_model().encode("short", false));
 }
 
 TEST(HiddenFact, StandsWhereItShouldInAPassageOfTheRightLength) {
   size_t offset = 0;
-  const auto fact = hide_fact(model(), passage(), &offset, 0.5, 600, 1).value();
+  const auto fact = hide_fact(embedded_model(), embedded_passage(), &offset, 0.5, 600, 1).value();
   EXPECT_EQ(fact.passage.size(), 600u);
   EXPECT_EQ(fact.answer.size(), 5u);
-  const std::string text = model().decode(fact.passage);
+  const std::string text = embedded_model().decode(fact.passage);
   const auto place = static_cast<double>(text.find(fact.fact));
   EXPECT_NEAR(place / static_cast<double>(text.size()), 0.5, 0.2);
   const size_t first_end = offset;
-  const auto other = hide_fact(model(), passage(), &offset, 0.5, 600, 2).value();
+  const auto other = hide_fact(embedded_model(), embedded_passage(), &offset, 0.5, 600, 2).value();
   EXPECT_GT(offset, first_end);
   EXPECT_NE(other.answer, fact.answer);
-  EXPECT_FALSE(hide_fact(model(), "A. b. c.", &offset, 0.5, 600, 1));
+  EXPECT_FALSE(hide_fact(embedded_model(), "A. b. c.", &offset, 0.5, 600, 1));
 }
 
 TEST(HiddenFact, IsFoundInTheExactCache) {
   size_t offset = 0;
-  const auto fact = hide_fact(model(), passage(), &offset, 0.3, 400, 3).value();
-  const auto answer = ask_fact(model(), Plan::parse("f16").value(), fact, 0).value();
+  const auto fact = hide_fact(embedded_model(), embedded_passage(), &offset, 0.3, 400, 3).value();
+  const auto answer = ask_fact(embedded_model(), Plan::parse("f16").value(), fact, 0).value();
   EXPECT_TRUE(answer.right) << answer.text << " instead of " << fact.answer;
   EXPECT_GT(answer.steps, 0);
-}
-
-TEST(Measure, FitsKeepToTheBytesAskedFor) {
-  const auto tokens = random_tokens(model().info().vocab, 1024, 1);
-  const MeasureBytes measure = [&](const Plan& plan, const ProgressFn&) {
-    return measure_cache(model(), plan, tokens, 0).map([](const auto& r) { return r.bytes; });
-  };
-  const size_t target = measure(Plan::parse("f16").value(), {}).value() / 3;
-  const auto plan = plan_of_bytes("h2o", target, measure).value();
-  EXPECT_NEAR(static_cast<double>(measure(plan, {}).value()), static_cast<double>(target),
-              0.1 * static_cast<double>(target));
 }
 
 TEST(Inspect, SaysWhatTheEmbeddedModelHolds) {
   const auto report = inspect_gguf(kModel, true).value();
   EXPECT_EQ(report.at("architecture"), "llama");
-  EXPECT_EQ(report.at("config").at("layers"), model().info().layers);
-  EXPECT_EQ(report.at("config").at("head_dim"), model().info().head_dim);
-  EXPECT_EQ(report.at("tokenizer").at("vocab"), model().info().vocab);
+  EXPECT_EQ(report.at("config").at("layers"), embedded_model().info().layers);
+  EXPECT_EQ(report.at("config").at("head_dim"), embedded_model().info().head_dim);
+  EXPECT_EQ(report.at("tokenizer").at("vocab"), embedded_model().info().vocab);
   EXPECT_EQ(report.at("f16_cache").at("bytes_per_token"), 4 * 6 * 2 * 64);
   EXPECT_GT(report.at("tensors").size(), 50u);
   EXPECT_NE(inspect_text(report).find("llama"), std::string::npos);

@@ -2,12 +2,17 @@
 // next-token distribution from that on the f16 cache, for the tokens that ppl scores. It sees
 // damage that perplexity averages away, and needs no right answer.
 //
-// The reference is read once a window, before the plans; its logits are all that is kept of it.
+// The reference is read once a window, before the plans, or comes from a file that an earlier run
+// wrote (options.kld_ref, kld_save).
+#include <xxhash.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "base/fail.h"
 #include "eval/all_plans.h"
 #include "eval/nll.h"
+#include "eval/predictions.h"
 #include "eval/windows.h"
 
 namespace kvkeep {
@@ -25,28 +30,32 @@ struct Score {
   }
 };
 
-// The logits of every scored token of one window, one after another.
-Result<std::vector<float>> reference_logits(const TaskInput& in, std::span<const int32_t> window,
-                                            const ProgressFn& progress) {
+PredictionsKey key_of(const TaskInput& in, const Windows& windows) {
+  PredictionsKey key{
+      in.model.info().fingerprint, 0, in.options.context, in.options.step, in.options.bos,
+      in.model.info().vocab};
+  for (const auto& window : windows)
+    key.text = XXH64(window.data(), window.size() * sizeof window[0], key.text);
+  return key;
+}
+
+Result<Predictions> read_reference(const TaskInput& in, std::span<const int32_t> window,
+                                   const ProgressFn& progress) {
   const auto plan = Plan::parse("f16");
   if (!plan) return tl::unexpected(plan.error());
-  std::vector<float> all;
-  all.reserve((window.size() - window.size() / 4) * static_cast<size_t>(in.model.info().vocab));
-  const auto see = [&](std::span<const float> logits, int32_t) {
-    all.insert(all.end(), logits.begin(), logits.end());
-  };
+  Predictions exact;
+  const auto see = [&](std::span<const float> logits, int32_t) { exact.add(logits); };
   KVKEEP_TRY(read_window(in, *plan, window, see, progress));
-  return all;
+  return exact;
 }
 
 Result<Score> score_window(const TaskInput& in, const Plan& plan, std::span<const int32_t> window,
-                           const std::vector<float>& reference, const ProgressFn& progress) {
+                           const Predictions& exact, const ProgressFn& progress) {
   Score score;
   const auto see = [&](std::span<const float> logits, int32_t) {
-    const std::span exact(reference.data() + score.divergences.size() * logits.size(),
-                          logits.size());
-    score.divergences.push_back(static_cast<float>(kl_divergence(exact, logits)));
-    score.agreed += most_likely(exact) == most_likely(logits);
+    const size_t i = score.divergences.size();
+    score.divergences.push_back(static_cast<float>(exact.divergence(i, logits)));
+    score.agreed += exact.row(i).likely[0].token == most_likely(logits);
   };
   auto reading = read_window(in, plan, window, see, progress);
   if (!reading) return tl::unexpected(reading.error());
@@ -61,34 +70,70 @@ EvalRow make_row(const TaskInput& in, const Score& total, int windows) {
   for (const float x : sorted) sum += x;
   const auto n = static_cast<double>(sorted.size());
   const auto rank = static_cast<size_t>(std::ceil(0.99 * n));  // nearest rank, from 1
+  const double agreement = static_cast<double>(total.agreed) / n;
   return text_row(in, "kld", total.reading, windows,
                   {{"mean", sum / n},
                    {"p99", sorted[rank - 1]},
-                   {"top1_agreement", static_cast<double>(total.agreed) / n},
+                   {"top1_agreement", agreement},
+                   {"top1_changed", 1 - agreement},
                    {"tokens", n, true}});
 }
+
+// The references of all windows read so far, or of all windows if they come from a file; without
+// either file only the last one is kept.
+class References {
+ public:
+  static Result<References> make(const TaskInput& in, const Windows& windows) {
+    References all;
+    all.key_ = key_of(in, windows);
+    all.keep_ = !in.options.kld_save.empty();
+    if (in.options.kld_ref.empty()) return all;
+    auto loaded = load_predictions(in.options.kld_ref, all.key_);
+    if (!loaded) return tl::unexpected(loaded.error());
+    all.windows_ = std::move(*loaded);
+    for (size_t i = 0; i < windows.size(); ++i)
+      if (i >= all.windows_.size() ||
+          all.windows_[i].size() != windows[i].size() - windows[i].size() / 4)
+        return bad_input("'{}' is no sound reference of task kld", in.options.kld_ref);
+    return all;
+  }
+
+  bool has(size_t window) const { return window < windows_.size(); }
+  const Predictions& of(size_t window) const { return windows_[window]; }
+  void add(Predictions exact) {
+    if (!keep_ && !windows_.empty()) windows_.back() = {};
+    windows_.push_back(std::move(exact));
+  }
+  Result<void> save(const std::string& path) const {
+    return save_predictions(path, key_, windows_);
+  }
+
+ private:
+  std::vector<Predictions> windows_;
+  PredictionsKey key_;
+  bool keep_ = false;
+};
 
 }  // namespace
 
 Result<TaskResult> run_kld(const TaskInput& in) {
   const auto windows = cut_windows(in, "kld");
   if (!windows) return tl::unexpected(windows.error());
-  std::vector<float> reference;
+  auto references = References::make(in, *windows);
+  if (!references) return tl::unexpected(references.error());
   const auto run = [&](size_t window, size_t plan, const ProgressFn& progress) -> Result<Score> {
     const auto& tokens = (*windows)[window];
-    if (plan > 0) return score_window(in, in.plans[plan], tokens, reference, progress);
-    auto exact = reference_logits(in, tokens, unit_of(progress, 0, 2));
+    if (references->has(window))
+      return score_window(in, in.plans[plan], tokens, references->of(window), progress);
+    auto exact = read_reference(in, tokens, unit_of(progress, 0, 2));
     if (!exact) return tl::unexpected(exact.error());
-    reference = std::move(*exact);
-    return score_window(in, in.plans[plan], tokens, reference, unit_of(progress, 1, 2));
+    references->add(std::move(*exact));
+    return score_window(in, in.plans[plan], tokens, references->of(window),
+                        unit_of(progress, 1, 2));
   };
-  const auto scores = score_all_plans<Score>(in, windows->size(), run);
-  if (!scores) return tl::unexpected(scores.error());
-  TaskResult result;
-  result.interrupted = scores->interrupted;
-  if (scores->complete > 0)
-    for (const Score& score : scores->totals)
-      result.rows.push_back(make_row(in, score, scores->complete));
+  auto result = rows_of_all_plans<Score>(in, windows->size(), run, make_row);
+  if (result && !result->interrupted && !in.options.kld_save.empty())
+    KVKEEP_TRY(references->save(in.options.kld_save));
   return result;
 }
 

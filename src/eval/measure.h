@@ -2,9 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "kvkeep/model.h"
@@ -21,13 +19,5 @@ std::vector<int32_t> random_tokens(int vocab, int n, uint64_t seed);
 Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
                                   std::span<const int32_t> tokens, int threads,
                                   const ProgressFn& progress = {});
-
-// The bytes of a cache under a plan: whatever run the caller wants to compare plans on.
-using MeasureBytes = std::function<Result<size_t>(const Plan&, const ProgressFn&)>;
-
-// The preset with its parameter `keep` chosen such that it measures about `bytes`: the nearest
-// of a few runs with keep in [0.01, 1].
-Result<Plan> plan_of_bytes(const std::string& preset, size_t bytes, const MeasureBytes& measure,
-                           const ProgressFn& progress = {});
 
 }  // namespace kvkeep

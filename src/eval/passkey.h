@@ -3,13 +3,13 @@
 
 #include <string>
 
-#include "eval/recall.h"
+#include "eval/haystack.h"
 
 namespace kvkeep {
 
 // `sentences` of filler with the key at `depth` (0 start, 1 end) of them.
-RecallSample passkey_sample(const std::string& key, double depth, int sentences);
-// The sample that fills the context best.
+RecallSample passkey_sample(const std::string& key, const GridPlace& at, int sentences);
+// The sample that fills its length best.
 Result<RecallSample> make_passkey(const TaskInput& in, int index);
 
 }  // namespace kvkeep

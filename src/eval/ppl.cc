@@ -43,14 +43,7 @@ Result<TaskResult> run_ppl(const TaskInput& in) {
   const auto run = [&](size_t window, size_t plan, const ProgressFn& progress) {
     return score_window(in, in.plans[plan], (*windows)[window], progress);
   };
-  const auto scores = score_all_plans<Score>(in, windows->size(), run);
-  if (!scores) return tl::unexpected(scores.error());
-  TaskResult result;
-  result.interrupted = scores->interrupted;
-  if (scores->complete > 0)
-    for (const Score& score : scores->totals)
-      result.rows.push_back(make_row(in, score, scores->complete));
-  return result;
+  return rows_of_all_plans<Score>(in, windows->size(), run, make_row);
 }
 
 }  // namespace kvkeep

@@ -3,29 +3,14 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/rng.h"
+#include "base/fail.h"
 #include "eval/all_plans.h"
+#include "eval/recall_row.h"
 
 namespace kvkeep {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-constexpr int kAnswerTokens = 8;
-
-struct Score {
-  std::vector<Tally> tallies;
-  double seconds = 0;  // of decode steps
-  int steps = 0;
-  CacheReport cache;
-
-  void add(const Score& other) {
-    tallies.insert(tallies.end(), other.tallies.begin(), other.tallies.end());
-    seconds += other.seconds;
-    steps += other.steps;
-    cache = other.cache;
-  }
-};
 
 std::string trimmed(const std::string& text) {
   const size_t begin = text.find_first_not_of(' ');
@@ -33,32 +18,61 @@ std::string trimmed(const std::string& text) {
   return text.substr(begin, text.find_last_not_of(' ') + 1 - begin);
 }
 
+// Share of the (layer, kv_head, answer token) that have the precision of important tokens.
+void add_high(const TierMap& map, const std::vector<int>& positions, Tally& tally) {
+  if (positions.empty()) return;
+  int high = 0;
+  for (int layer = 0; layer < map.layers; ++layer)
+    for (int head = 0; head < map.kv_heads; ++head)
+      for (const int position : positions) high += map.is_high(layer, head, position);
+  tally.high += static_cast<double>(high) /
+                (static_cast<double>(positions.size()) * map.layers * map.kv_heads);
+  ++tally.located;
+}
+
 // The conversation after the context.
 struct Chat {
-  const Model& model;
+  const TaskInput& in;
+  const RecallTask& task;
+  const RecallSample& sample;
   Session& session;
-  Score& score;
-  std::vector<int32_t> unfed;  // the token that closed the last answer
-  std::string last;            // what stands before the next question
+  RecallScore& score;
+  std::vector<int32_t> context = {}, unfed = {};  // unfed: the token that closed the last answer
+  std::string last = {};                          // what stands before the next question
 
-  Result<void> ask(const std::string& question) {
-    const bool new_line = last.ends_with('\n') || question.starts_with('\n');
-    const auto tokens = model.encode(new_line ? question : "\n" + question, false);
+  Result<void> read_context(const ProgressFn& progress) {
+    last = sample.context;
+    context = in.model.encode(sample.context, true);
+    KVKEEP_TRY(session.feed(context, nullptr, progress));
+    return in.options.query_aware ? Result<void>() : session.compress();
+  }
+
+  Result<void> ask(const RecallQuestion& question, Tally& tally) {
+    const bool new_line = last.ends_with('\n') || question.ask.starts_with('\n');
+    const auto tokens = in.model.encode(new_line ? question.ask : "\n" + question.ask, false);
+    std::vector<int> positions;
+    for (const auto& answer : question.answers) {
+      const auto found = positions_of(in.model, context, sample.context, answer);
+      positions.insert(positions.end(), found.begin(), found.end());
+    }
+    if (!in.options.query_aware) add_high(session.tier_map(), positions, tally);
     unfed.insert(unfed.end(), tokens.begin(), tokens.end());
     KVKEEP_TRY(session.feed(unfed));
     unfed.clear();
-    return session.compress();
+    KVKEEP_TRY(session.compress());
+    if (in.options.query_aware) add_high(session.tier_map(), positions, tally);
+    return {};
   }
 
-  // What the model says before `end`.
-  Result<std::string> answer(char end) {
+  // What the model says before the task's end.
+  Result<std::string> answer() {
     std::vector<int32_t> said;
-    while (said.size() < kAnswerTokens) {
+    while (said.size() < static_cast<size_t>(task.answer_tokens)) {
       const int32_t token = session.sample();
-      if (token == model.eos()) break;
+      if (token == in.model.eos()) break;
       said.push_back(token);
-      last = model.decode(said);
-      if (const size_t stop = last.find(end); stop != std::string::npos) {
+      last = in.model.decode(said);
+      if (const size_t stop = last.find(task.end); stop != std::string::npos) {
         unfed = {token};
         return last.substr(0, stop);
       }
@@ -67,107 +81,99 @@ struct Chat {
       score.seconds += std::chrono::duration<double>(Clock::now() - start).count();
       ++score.steps;
     }
-    return last = model.decode(said);
+    return last = in.model.decode(said);
+  }
+
+  Result<void> talk(const RecallQuestion& question, Tally& tally) {
+    KVKEEP_TRY(ask(question, tally));
+    const auto said = answer();
+    if (!said) return tl::unexpected(said.error());
+    for (size_t i = 0; i < task.metrics.size(); ++i)
+      tally.right[i] += task.metrics[i].score(trimmed(*said), question);
+    ++tally.asked;
+    return {};
   }
 };
 
-Result<Score> score_sample(const TaskInput& in, const Plan& plan, const RecallSample& sample,
-                           char end, const ProgressFn& progress) {
+// The questions from `first` to before `last`, one after another on one cache.
+Result<void> ask_on_one_cache(const TaskInput& in, const Plan& plan, const RecallTask& task,
+                              const RecallSample& sample, size_t first, size_t last,
+                              const ProgressFn& progress, RecallScore& score) {
   auto session = open_session(in, plan);
   if (!session) return tl::unexpected(session.error());
-  KVKEEP_TRY(session->prefill(in.model.encode(sample.context, true), progress));
-  Score score;
-  Tally tally{0, 0, sample.group};
-  Chat chat{in.model, *session, score, {}, sample.context};
-  for (const auto& question : sample.questions) {
+  Chat chat{in, task, sample, *session, score};
+  KVKEEP_TRY(chat.read_context(progress));
+  for (size_t i = first; i < last; ++i) {
     if (progress && !progress(1, 1)) return cancelled();
-    KVKEEP_TRY(chat.ask(question.ask));
-    const auto answer = chat.answer(end);
-    if (!answer) return tl::unexpected(answer.error());
-    tally.right += trimmed(*answer) == question.answer;
-    ++tally.asked;
+    KVKEEP_TRY(chat.talk(sample.questions[i], score.tallies.back()));
   }
-  score.tallies.push_back(std::move(tally));
   score.cache = session->report();
-  return score;
+  return {};
 }
 
-// The groups' accuracies, in the order of their first samples.
-std::vector<Metric> group_metrics(std::span<const Tally> tallies) {
-  std::vector<Metric> metrics;
-  for (const auto& first : tallies) {
-    const auto known = [&](const Metric& metric) { return metric.name == first.group; };
-    if (first.group.empty() || std::any_of(metrics.begin(), metrics.end(), known)) continue;
-    std::vector<Tally> group;
-    std::copy_if(tallies.begin(), tallies.end(), std::back_inserter(group),
-                 [&](const Tally& tally) { return tally.group == first.group; });
-    metrics.push_back({first.group, accuracy(group)});
+Result<RecallScore> score_sample(const TaskInput& in, const Plan& plan, const RecallTask& task,
+                                 const RecallSample& sample, const ProgressFn& progress) {
+  RecallScore score;
+  score.tallies.push_back(
+      {std::vector<double>(task.metrics.size()), 0, sample.place, sample.group});
+  const size_t all = sample.questions.size(), together = in.options.query_aware ? 1 : all;
+  for (size_t first = 0; first < all; first += together) {
+    const ProgressFn part = unit_of(progress, static_cast<double>(first), static_cast<double>(all),
+                                    static_cast<double>(together));
+    KVKEEP_TRY(ask_on_one_cache(in, plan, task, sample, first, first + together, part, score));
   }
-  return metrics;
-}
-
-EvalRow make_row(const TaskInput& in, const RecallTask& task, const Score& total) {
-  int asked = 0;
-  for (const auto& tally : total.tallies) asked += tally.asked;
-  EvalRow row;
-  row.task = task.name;
-  row.metrics = {{"accuracy", accuracy(total.tallies)}, {"n", static_cast<double>(asked), true}};
-  row.metrics[0].interval = accuracy_interval(total.tallies, in.options.seed);
-  for (auto& metric : group_metrics(total.tallies)) row.metrics.push_back(std::move(metric));
-  row.cache = total.cache;
-  row.protocol = in.options;
-  row.protocol.bos = !in.model.encode("", true).empty();
-  row.samples = static_cast<int>(total.tallies.size());
-  row.tokens_per_second = total.seconds > 0 ? total.steps / total.seconds : 0;
-  return row;
+  return score;
 }
 
 }  // namespace
 
-int recall_tokens(const Model& model, const RecallSample& sample) {
-  size_t tokens = model.encode(sample.context, true).size();
+double exact_answer(const std::string& said, const RecallQuestion& question) {
+  return said == question.answers.at(0) ? 1 : 0;
+}
+
+int recall_tokens(const Model& model, const RecallSample& sample, int answer_tokens) {
+  int tokens = static_cast<int>(model.encode(sample.context, true).size());
   for (const auto& question : sample.questions)
-    tokens += model.encode("\n" + question.ask, false).size() + kAnswerTokens;
-  return static_cast<int>(tokens);
+    tokens += static_cast<int>(model.encode("\n" + question.ask, false).size()) + answer_tokens;
+  return tokens;
 }
 
-double accuracy(std::span<const Tally> tallies) {
-  int right = 0, asked = 0;
-  for (const auto& tally : tallies) right += tally.right, asked += tally.asked;
-  return asked > 0 ? static_cast<double>(right) / asked : 0;
-}
-
-std::pair<double, double> accuracy_interval(std::span<const Tally> tallies, uint64_t seed) {
-  constexpr size_t kDraws = 2000;
-  Rng rng(seed);
-  std::vector<double> means;
-  std::vector<Tally> drawn(tallies.size());
-  for (size_t i = 0; i < kDraws; ++i) {
-    for (auto& tally : drawn) tally = tallies[rng.below(tallies.size())];
-    means.push_back(accuracy(drawn));
+std::vector<int> positions_of(const Model& model, const std::vector<int32_t>& tokens,
+                              const std::string& text, const std::string& part) {
+  std::vector<int> positions;
+  size_t found = part.empty() ? std::string::npos : text.find(part);
+  if (found == std::string::npos) return positions;
+  const size_t bos = model.encode("", true).size();
+  size_t begin = 0;  // of the token in the text
+  for (size_t i = bos; i < tokens.size() && found != std::string::npos; ++i) {
+    const size_t end = begin + model.decode({tokens[i]}).size();
+    if (end > found && begin < found + part.size()) positions.push_back(static_cast<int>(i));
+    while (found != std::string::npos && found + part.size() <= end)
+      found = text.find(part, found + 1);
+    begin = end;
   }
-  std::sort(means.begin(), means.end());
-  return {means[kDraws / 40], means[kDraws - 1 - kDraws / 40]};
+  return positions;
 }
 
 Result<TaskResult> run_recall(const TaskInput& in, const RecallTask& task) {
   if (in.options.samples < 1)
     return bad_input("task {} needs at least 1 sample, found {}", task.name, in.options.samples);
   RecallSample sample;
-  const auto run = [&](size_t index, size_t plan, const ProgressFn& progress) -> Result<Score> {
+  const auto run = [&](size_t index, size_t plan,
+                       const ProgressFn& progress) -> Result<RecallScore> {
     if (plan == 0) {
       auto made = task.make(in, static_cast<int>(index));
       if (!made) return tl::unexpected(made.error());
       sample = std::move(*made);
     }
-    return score_sample(in, in.plans[plan], sample, task.end, progress);
+    return score_sample(in, in.plans[plan], task, sample, progress);
   };
-  const auto scores = score_all_plans<Score>(in, static_cast<size_t>(in.options.samples), run);
+  const auto scores =
+      score_all_plans<RecallScore>(in, static_cast<size_t>(in.options.samples), run);
   if (!scores) return tl::unexpected(scores.error());
   TaskResult result;
   result.interrupted = scores->interrupted;
-  if (scores->complete > 0)
-    for (const Score& score : scores->totals) result.rows.push_back(make_row(in, task, score));
+  if (scores->complete > 0) result.rows = recall_rows(in, task, scores->totals);
   return result;
 }
 

@@ -3,50 +3,58 @@
 //
 // A sample is one context with one or more questions. The context is prefilled and compressed; then
 // each question is fed, the cache compressed again, and the answer decoded greedily. Question and
-// answer stay in the cache, as in a chat. Only an exact answer counts.
+// answer stay in the cache, as in a chat. With options.query_aware each question gets a cache of
+// its own, which is compressed only after the question was read.
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "eval/tally.h"
 #include "eval/task.h"
 
 namespace kvkeep {
 
 struct RecallQuestion {
-  std::string ask, answer;
+  std::string ask;
+  std::vector<std::string> answers;  // what is right; a metric says whether one or all count
 };
 
 struct RecallSample {
   std::string context;
   std::vector<RecallQuestion> questions;
-  std::string group;  // accuracies are also given by group, if it has a name
+  Place place = {};
+  std::string group = {};
 };
+
+// 0 to 1: how good what the model said is, blanks around it removed.
+struct RecallMetric {
+  std::string name;
+  double (*score)(const std::string& said, const RecallQuestion& question);
+};
+
+// 1 if the first answer was given letter for letter.
+double exact_answer(const std::string& said, const RecallQuestion& question);
 
 struct RecallTask {
   std::string name;
   char end;  // closes an answer
   // The same index and seed give the same sample. bad_input when the context holds too little.
-  Result<RecallSample> (*make)(const TaskInput& in, int index);
+  std::function<Result<RecallSample>(const TaskInput& in, int index)> make;
+  int answer_tokens = 8;  // at most
+  std::vector<RecallMetric> metrics = {{"accuracy", exact_answer}};
 };
 
 Result<TaskResult> run_recall(const TaskInput& in, const RecallTask& task);
 
 // The tokens that a sample takes at most, with BOS, questions and answers.
-int recall_tokens(const Model& model, const RecallSample& sample);
+int recall_tokens(const Model& model, const RecallSample& sample, int answer_tokens = 8);
 
-// Right answers of one sample.
-struct Tally {
-  int right = 0, asked = 0;
-  std::string group;
-};
-
-// Share of right answers, and its 95 % interval by a bootstrap over samples: questions on the same
-// context succeed or fail together, so they are drawn together.
-double accuracy(std::span<const Tally> tallies);
-std::pair<double, double> accuracy_interval(std::span<const Tally> tallies, uint64_t seed);
+// Positions of the tokens of `text` that show any letter of `part`, wherever it stands; `tokens`
+// are those of the text, perhaps with a BOS in front.
+std::vector<int> positions_of(const Model& model, const std::vector<int32_t>& tokens,
+                              const std::string& text, const std::string& part);
 
 }  // namespace kvkeep

@@ -1,36 +1,11 @@
 // The prompts byte for byte, the answers of the exact cache, the interval's known cases.
 #include <gtest/gtest.h>
 
-#include <cmath>
-
-#include "eval/passkey.h"
+#include "eval/eval_fixture.h"
 #include "eval/record.h"
 
 namespace kvkeep {
 namespace {
-
-const Model& model() {
-  static const Model loaded =
-      Model::load(std::string(KVKEEP_SOURCE_DIR) + "/models/kvkeep-5m-f16.gguf").value();
-  return loaded;
-}
-
-TaskInput input(const std::vector<Plan>& plans, int context, int samples) {
-  TaskOptions options;
-  options.context = context;
-  options.samples = samples;
-  return {model(), plans, {}, options, {}};
-}
-
-std::vector<Plan> plans_of(const std::vector<std::string>& names) {
-  std::vector<Plan> plans;
-  for (const auto& name : names) plans.push_back(Plan::parse(name).value());
-  return plans;
-}
-
-TaskResult run(const std::string& task, const TaskInput& in) {
-  return find_task(task).value()->run(in).value();
-}
 
 TEST(Lines, PromptIsTheOneTheModelKnows) {
   const auto& style = lines_style();
@@ -48,48 +23,26 @@ TEST(KvRecall, PromptIsTheOneTheModelKnows) {
   EXPECT_EQ(style.ask("dog"), "Question: dog\nAnswer:");
 }
 
-TEST(Passkey, PromptIsTheOneTheModelKnows) {
-  const auto sample = passkey_sample("12345", 0.5, 2);
-  EXPECT_EQ(sample.context,
-            "There is important information hidden inside this text. Find it and remember it.\n"
-            "The grass is green. The pass key is <12345>. Remember it. <12345> is the pass key. "
-            "The sky is blue.");
-  ASSERT_EQ(sample.questions.size(), 1u);
-  EXPECT_EQ(sample.questions[0].ask, "\nWhat is the pass key? The pass key is <");
-  EXPECT_EQ(sample.questions[0].answer, "12345");
-  EXPECT_EQ(sample.group, "depth_0.5");
-}
-
 TEST(Record, FillsTheContextAndAsksForDifferentEntries) {
   const auto plans = plans_of({"f16"});
-  const auto in = input(plans, 600, 1);
+  const auto in = eval_input(plans, 600, 1);
   for (const RecordStyle* style : {&lines_style(), &dictionary_style()}) {
     const auto sample = make_record(in, *style, 3).value();
-    EXPECT_LE(recall_tokens(model(), sample), 600);
-    EXPECT_GT(recall_tokens(model(), sample), 560);
+    EXPECT_LE(recall_tokens(embedded_model(), sample), 600);
+    EXPECT_GT(recall_tokens(embedded_model(), sample), 560);
     ASSERT_EQ(sample.questions.size(), 5u);
     for (size_t i = 0; i < 5; ++i)
       for (size_t j = 0; j < i; ++j) EXPECT_NE(sample.questions[i].ask, sample.questions[j].ask);
     EXPECT_EQ(make_record(in, *style, 3).value().context, sample.context);
     EXPECT_NE(make_record(in, *style, 4).value().context, sample.context);
   }
-  EXPECT_FALSE(make_record(input(plans, 100, 1), lines_style(), 0));
-}
-
-TEST(Passkey, FillsTheContext) {
-  const auto plans = plans_of({"f16"});
-  for (int i = 0; i < 5; ++i) {
-    const auto sample = make_passkey(input(plans, 500, 1), i).value();
-    EXPECT_LE(recall_tokens(model(), sample), 500);
-    EXPECT_GT(recall_tokens(model(), sample), 480);
-  }
-  EXPECT_FALSE(make_passkey(input(plans, 40, 1), 0));
+  EXPECT_FALSE(make_record(eval_input(plans, 100, 1), lines_style(), 0));
 }
 
 TEST(Recall, OfTheExactCacheIsRight) {
   const auto plans = plans_of({"f16"});
   for (const std::string task : {"lines", "kv_recall", "passkey"}) {
-    const auto result = run(task, input(plans, task == "lines" ? 450 : 300, 2));
+    const auto result = run_task(task, eval_input(plans, task == "lines" ? 450 : 300, 2));
     ASSERT_EQ(result.rows.size(), 1u);
     const auto& row = result.rows[0];
     EXPECT_EQ(row.metrics[0].name, "accuracy");
@@ -98,36 +51,78 @@ TEST(Recall, OfTheExactCacheIsRight) {
     EXPECT_EQ(row.metrics[1].value, task == "passkey" ? 2 : 10);
     EXPECT_EQ(row.samples, 2);
     EXPECT_TRUE(row.protocol.bos);
+    EXPECT_EQ(metric(row, "answer_in_high"), 1);
+    EXPECT_EQ(row.metrics[0].vs_f16, Interval(0, 0));
+  }
+}
+
+TEST(Recall, KnowsWhereAnAnswerStands) {
+  const std::string text = "line old-dog: REGISTER_CONTENT is <12345>\n<12345>";
+  const auto tokens = embedded_model().encode(text, true);
+  const auto found = positions_of(embedded_model(), tokens, text, "12345");
+  std::string shown;  // digits are tokens of their own
+  for (const int i : found) shown += embedded_model().decode({tokens[static_cast<size_t>(i)]});
+  EXPECT_EQ(shown, "1234512345");
+  EXPECT_TRUE(positions_of(embedded_model(), tokens, text, "nowhere").empty());
+}
+
+TEST(Recall, OfAnsweredTokensThatWereEvicted) {
+  const auto plans = plans_of({"f16", "streaming:keep=0.1", "mikv"});
+  const auto result = run_task("lines", eval_input(plans, 450, 2));
+  ASSERT_EQ(result.rows.size(), 3u);
+  EXPECT_LT(metric(result.rows[1], "answer_in_high"), 0.3);
+  const auto& lost = result.rows[1].metrics[0];
+  ASSERT_TRUE(lost.vs_f16);
+  EXPECT_LE(lost.vs_f16->first, lost.value - result.rows[0].metrics[0].value);
+  EXPECT_LT(lost.vs_f16->second, 0);
+  EXPECT_GT(metric(result.rows[2], "answer_in_high"), 0);
+}
+
+TEST(Recall, MayKnowTheQuestion) {
+  const auto plans = plans_of({"f16", "snapkv:keep=0.3"});
+  auto in = eval_input(plans, 450, 2);
+  const auto unseen = run_task("lines", in);
+  in.options.query_aware = true;
+  const auto aware = run_task("lines", in);
+  EXPECT_EQ(metric(aware.rows[0], "n"), 10);
+  EXPECT_GE(metric(aware.rows[0], "accuracy"), 0.9);
+  EXPECT_GT(metric(aware.rows[1], "accuracy"), metric(unseen.rows[1], "accuracy"));
+}
+
+TEST(Recall, GivesEachPlaceOfAGrid) {
+  const auto plans = plans_of({"f16"});
+  const auto row = run_task("passkey", eval_input(plans, 800, 6)).rows.at(0);
+  ASSERT_EQ(row.cells.size(), 6u);
+  EXPECT_EQ(row.cells[5].place, (Place{{"length", 600}, {"depth", 0}}));
+  EXPECT_EQ(row.cells[5].n, 1);
+  EXPECT_EQ(metric(row, "depth_0"), (row.cells[0].value + row.cells[5].value) / 2);
+}
+
+TEST(Recall, EveryTaskRunsOnTheExactCache) {
+  const auto plans = plans_of({"f16"});
+  for (const std::string task : {"needle", "multi_needle", "copy", "variable_tracking"}) {
+    const auto row = run_task(task, eval_input(plans, 500, 1)).rows.at(0);
+    EXPECT_EQ(row.task, task);
+    EXPECT_LE(row.cache.tokens, 500) << task;
+    EXPECT_GE(metric(row, "accuracy"), task == "needle" ? 1 : 0) << task;
   }
 }
 
 TEST(Recall, OfAnEvictedRecordIsNot) {
   const auto plans = plans_of({"f16", "streaming:keep=0.1"});
-  const auto result = run("lines", input(plans, 450, 2));
+  const auto result = run_task("lines", eval_input(plans, 450, 2));
   ASSERT_EQ(result.rows.size(), 2u);
   EXPECT_LT(result.rows[1].metrics[0].value, 0.5);
 }
 
 TEST(Recall, StopsWithWhatIsCompleteForEveryPlan) {
   const auto plans = plans_of({"f16", "rtn2"});
-  auto in = input(plans, 300, 3);
+  auto in = eval_input(plans, 300, 3);
   in.progress = [](double done, double total) { return done < 0.6 * total; };
-  const auto result = run("passkey", in);
+  const auto result = run_task("passkey", in);
   EXPECT_TRUE(result.interrupted);
   ASSERT_EQ(result.rows.size(), 2u);
   for (const auto& row : result.rows) EXPECT_EQ(row.metrics[1].value, 1) << row.cache.preset;
-}
-
-TEST(Recall, IntervalOfAccuracy) {
-  const std::vector<Tally> right(20, {5, 5, ""}), wrong(20, {0, 5, ""});
-  EXPECT_EQ(accuracy_interval(right, 0), std::pair(1.0, 1.0));
-  EXPECT_EQ(accuracy_interval(wrong, 0), std::pair(0.0, 0.0));
-  std::vector<Tally> half(50, {1, 1, ""});
-  half.insert(half.end(), 50, {0, 1, ""});
-  EXPECT_EQ(accuracy(half), 0.5);
-  const auto [low, high] = accuracy_interval(half, 0);  // 0.5 -+ 1.96 * sqrt(0.25 / 100)
-  EXPECT_NEAR(low, 0.402, 0.021);
-  EXPECT_NEAR(high, 0.598, 0.021);
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ RecallSample ask_entries(const RecordStyle& style, const std::vector<Entry>& ent
   while (asked.size() < kQuestions) {
     const auto i = static_cast<size_t>(rng.below(entries.size()));
     if (asked.insert(i).second)
-      sample.questions.push_back({style.ask(entries[i].key), entries[i].value});
+      sample.questions.push_back({style.ask(entries[i].key), {entries[i].value}});
   }
   return sample;
 }

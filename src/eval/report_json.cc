@@ -24,6 +24,7 @@ Json protocol_json(const EvalRow& row) {
                {"seed", row.protocol.seed}};
   if (row.samples > 0) {
     json["samples"] = row.samples;
+    json["question"] = row.protocol.query_aware ? "before compression" : "after compression";
   } else {
     json["step"] = row.protocol.step;
     json["windows"] = row.windows;
@@ -31,6 +32,7 @@ Json protocol_json(const EvalRow& row) {
   return json;
 }
 
+// Intervals of the first metric are plainly "low" and "high"; those of others carry its name.
 Json metrics_json(const std::vector<Metric>& metrics) {
   Json object = Json::object();
   for (const auto& metric : metrics) {
@@ -38,11 +40,28 @@ Json metrics_json(const std::vector<Metric>& metrics) {
       object[metric.name] = static_cast<int64_t>(metric.value);
     else
       object[metric.name] = metric.value;
-    if (!metric.interval) continue;
-    object["low"] = metric.interval->first;
-    object["high"] = metric.interval->second;
+    const std::string prefix = &metric == &metrics[0] ? "" : metric.name + "_";
+    const auto add = [&](const std::string& name, const auto& interval) {
+      if (!interval) return;
+      object[prefix + name + "low"] = interval->first;
+      object[prefix + name + "high"] = interval->second;
+    };
+    add("", metric.interval);
+    add("vs_f16_", metric.vs_f16);
   }
   return object;
+}
+
+Json cells_json(const std::vector<Cell>& cells) {
+  Json array = Json::array();
+  for (const auto& cell : cells) {
+    Json object = Json::object();
+    for (const auto& [name, value] : cell.place) object[name] = value;
+    object["value"] = cell.value;
+    object["n"] = cell.n;
+    array.push_back(std::move(object));
+  }
+  return array;
 }
 
 }  // namespace
@@ -97,7 +116,7 @@ Json cache_json(const CacheReport& report) {
 
 Json eval_json(const TaskResult& result) {
   Json array = Json::array();
-  for (const auto& row : result.rows)
+  for (const auto& row : result.rows) {
     array.push_back({{"plan", row.cache.plan},
                      {"preset", row.cache.preset},
                      {"task", row.task},
@@ -105,6 +124,8 @@ Json eval_json(const TaskResult& result) {
                      {"cache", cache_json(row.cache)},
                      {"protocol", protocol_json(row)},
                      {"tokens_per_second", row.tokens_per_second}});
+    if (!row.cells.empty()) array.back()["cells"] = cells_json(row.cells);
+  }
   return array;
 }
 

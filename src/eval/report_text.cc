@@ -57,16 +57,22 @@ std::vector<std::string> row_cells(const EvalRow& row, const EvalRow* f16) {
   return cells;
 }
 
+// "1 window", "2 windows"
+std::string counted(int n, const char* what) {
+  return fmt::format("{} {}{}", grouped(n), what, n == 1 ? "" : "s");
+}
+
 // How a task came to its figures.
 std::string protocol_text(const EvalRow& row) {
   const char* bos = row.protocol.bos ? " with BOS" : "";
   if (row.samples > 0)
-    return fmt::format(
-        "{} samples of up to {} tokens{}, questions included; a compression before and after each "
-        "question; 95 % intervals",
-        row.samples, row.protocol.context, bos);
-  return fmt::format("{} windows of {} tokens{}; a compression every {} tokens", row.windows,
-                     row.protocol.context, bos, row.protocol.step);
+    return fmt::format("{} of up to {} tokens{}, questions included; {}; 95 % intervals",
+                       counted(row.samples, "sample"), row.protocol.context, bos,
+                       row.protocol.query_aware
+                           ? "a cache for each question, compressed knowing it (query-aware)"
+                           : "a compression before and after each question");
+  return fmt::format("{} of {} tokens{}; a compression every {}", counted(row.windows, "window"),
+                     row.protocol.context, bos, counted(row.protocol.step, "token"));
 }
 
 std::string task_table(const TaskResult& result, const std::string& task) {

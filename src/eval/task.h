@@ -28,6 +28,13 @@ struct TaskOptions {
   int threads = 0;       // 0: all cores
   uint64_t seed = 0;
   bool bos = false;  // text tasks: every window begins with the model's begin-of-sequence token
+  bool query_aware = false;  // recall tasks: the question is read before the cache is compressed
+  // needle: a sentence to hide instead of the pass key, what to ask, what must be in the answer.
+  std::string needle = {}, question = {}, answer = {};
+  std::string data_name = {};               // data: the file its samples come from, for messages
+  int answer_tokens = 64;                   // data: the longest answer
+  bool limited = false;                     // data: only the first `samples` of the file
+  std::string kld_save = {}, kld_ref = {};  // kld: files to write and read the reference
 };
 
 struct TaskInput {
@@ -36,6 +43,7 @@ struct TaskInput {
   std::string_view text;
   TaskOptions options;
   ProgressFn progress;
+  std::string_view data = {};  // data: JSON Lines
 };
 
 struct Metric {
@@ -43,13 +51,22 @@ struct Metric {
   double value = 0;
   bool count = false;                                      // a whole number
   std::optional<std::pair<double, double>> interval = {};  // 95 %
+  std::optional<std::pair<double, double>> vs_f16 = {};    // 95 % of the paired difference
+};
+
+// A figure at a place of a task's grid: {{"length", 512}, {"depth", 0.25}}, {{"layer", 0}, ...}.
+struct Cell {
+  std::vector<std::pair<std::string, double>> place;
+  double value = 0;
+  int n = 0;  // questions or rows
 };
 
 // One plan on one task. Figures mean nothing without the protocol beside them.
 struct EvalRow {
   std::string task;
-  std::vector<Metric> metrics;  // the first is the one that is compared with f16
-  CacheReport cache;            // at the end of the last whole window or sample
+  std::vector<Metric> metrics;   // the first is the one that is compared with f16
+  std::vector<Cell> cells = {};  // of tasks with a grid
+  CacheReport cache;             // at the end of the last whole window or sample
   TaskOptions protocol;
   int windows = 0, samples = 0;  // one of them, by the kind of task
   double tokens_per_second = 0;  // fed or decoded on the compressed cache, compression included

@@ -35,11 +35,13 @@ void Reading::add(const Reading& other) {
 
 Result<Windows> cut_windows(const TaskInput& in, const std::string& task) {
   const auto& o = in.options;
-  if (o.context < 8 || o.step < 1 || o.limit < o.context)
-    return bad_input(
-        "task {} needs at least 8 tokens a window, found {}; steps of at least 1, "
-        "found {}; and a limit of at least one window, found {}",
-        task, o.context, o.step, o.limit);
+  if (o.context < 8)
+    return bad_input("task {} needs windows of at least 8 tokens, found {} (--ctx)", task,
+                     o.context);
+  if (o.step < 1) return bad_input("task {} needs steps of at least 1, found {}", task, o.step);
+  if (o.limit < o.context)
+    return bad_input("task {} needs a --limit of at least one window of {} tokens, found {}", task,
+                     o.context, o.limit);
   std::vector<int32_t> bos;
   if (o.bos) bos = in.model.encode("", true);
   const auto room = static_cast<size_t>(o.context) - bos.size();

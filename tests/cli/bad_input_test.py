@@ -32,7 +32,8 @@ class BadUsage(CliTest):
         self.assert_refused("eval", "--step", "0", says="not a number")
         self.assert_refused("eval", "-c", "4", says="at least 8")
         self.assert_refused("eval", "-c", "128", "--limit", "127", says="127")
-        for task in ("lines", "passkey", "kv_recall"):
+        for task in ("lines", "passkey", "needle", "multi_needle", "kv_recall",
+                     "variable_tracking"):
             self.assert_refused("eval", "--tasks", task, "-c", "32", says="--ctx")
         self.assert_refused("doctor", "--measure", "-1")
         self.assert_refused("demo", "--facts", "0")
@@ -47,6 +48,19 @@ class BadUsage(CliTest):
         self.assert_refused("eval", "--plans", "f16 nosuch", says="nosuch")
         self.assert_refused("eval", "--tasks", "nosuch", says="ppl")
         self.assert_refused("eval", "--tasks", "", says="ppl")
+
+    def test_options_of_one_task(self):
+        for option in ("--needle", "--question", "--answer", "--kld-save", "--kld-ref"):
+            self.assert_refused("eval", option, "x", says=option + " is for task")
+        self.assert_refused("eval", "--data", MODEL, "--tasks", "ppl", says="--data is for task")
+        self.assert_refused("eval", "--tasks", "data", says="--data FILE")
+        self.assert_refused("eval", "--tasks", "needle", "--needle", "x", says="--question")
+        self.assert_refused("eval", "--data", "/nonexistent/file", says="/nonexistent/file")
+        self.assert_refused("eval", "--data", MODEL, says="kvkeep-5m-f16.gguf:1: not a JSON")
+        for size in ("x", "0", "-5%", "101%", "17"):
+            self.assert_refused("eval", "--at-bytes", size, "-c", "64", says="bits per value")
+        self.assert_refused("eval", "--at-bytes", "20%", "--plans", "rtn2", "-c", "64",
+                            says="rtn2")
 
     def test_isa(self):
         for command in (["methods"], ["run", "-p", "x"], ["doctor"]):

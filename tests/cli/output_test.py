@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -50,6 +51,10 @@ class Output(CliTest):
             self.assertLessEqual(metrics["low"], metrics["accuracy"])
             self.assertLessEqual(metrics["accuracy"], metrics["high"])
             self.assertEqual(metrics["n"], 2 if row["task"] == "passkey" else 10)
+            self.assertLessEqual(metrics["vs_f16_low"], metrics["vs_f16_high"])
+            self.assertLessEqual(metrics["answer_in_high"], 1)
+            self.assertEqual("cells" in row, row["task"] == "passkey")
+            self.assertEqual(row["protocol"]["question"], "after compression")
             self.assertEqual("depth_0.25" in metrics, row["task"] == "passkey")
             self.assertEqual(row["protocol"]["samples"], 2)
             self.check_cache(row["cache"])
@@ -58,9 +63,46 @@ class Output(CliTest):
         report = self.json_of("eval", "--tasks", "kld", "--plans", "f16 rtn2", "-c", "128",
                               "--limit", "256", "--json")
         exact, coarse = (row["metrics"] for row in report["results"])
-        self.assertEqual(exact, {"mean": 0, "p99": 0, "top1_agreement": 1, "tokens": 192})
+        self.assertEqual(exact, {"mean": 0, "p99": 0, "top1_agreement": 1, "top1_changed": 0,
+                                 "tokens": 192})
         self.assertEqual(coarse.keys(), exact.keys())
         self.assertGreater(coarse["mean"], 0)
+
+    def test_eval_in_two_steps(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "f16.kld")
+            call = ["eval", "--tasks", "kld", "-c", "128", "--limit", "128", "--json", "--plans"]
+            first = self.json_of(*call, "rtn2", "--kld-save", path)
+            again = self.json_of(*call, "rtn2", "--kld-ref", path)
+            self.assertEqual(os.listdir(folder), ["f16.kld"])
+            self.assertEqual(again["results"][0]["metrics"], first["results"][0]["metrics"])
+            self.assert_refused(*call, "rtn2", "--kld-ref", path, "--step", "16", says="--step 32")
+            self.assert_refused(*call, "rtn2", "--kld-ref", SOURCE + "/README.md", says="README.md")
+        self.assert_refused(*call, "rtn2", "--kld-save", "/nonexistent/x", says="/nonexistent/x")
+
+    def test_eval_of_the_users_samples(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "qa.jsonl")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write('{"context": "Dictionary:\\ndog: 1234", "input": "Question: dog", '
+                           '"answers": ["1234"], "dataset": "pairs"}\n')
+            report = self.json_of("eval", "--data", path, "--plans", "f16", "-c", "128", "--json")
+            metrics = report["results"][0]["metrics"]
+            for name in ("f1", "rouge_l", "exact_match", "contains", "pairs"):
+                self.assertEqual(metrics[name], 1, name)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write('{"context": "no answers"}\n')
+            self.assert_refused("eval", "--data", path, says="qa.jsonl:2: ")
+
+    def test_eval_at_equal_bytes(self):
+        report = self.json_of("eval", "--tasks", "ppl", "--plans", "f16 mikv h2o", "--at-bytes",
+                              "35%", "-c", "1024", "--limit", "1024", "--json")
+        fitted = report["at_bytes"]
+        self.assertEqual([row["asked"] for row in fitted["plans"]], ["mikv", "h2o"])
+        for row, found in zip(report["results"][1:], fitted["plans"]):
+            self.assertEqual(row["preset"], found["preset"])
+            self.assertAlmostEqual(found["deviation"], found["bytes"] / fitted["bytes"] - 1)
+            self.assertLess(abs(found["deviation"]), 0.15)
 
     def test_eval_table(self):
         code, out, _ = run("eval", "--plans", "f16 rtn4", "-c", "128", "--limit", "128")
@@ -71,7 +113,7 @@ class Output(CliTest):
         code, out, _ = run("eval", "--tasks", "passkey", "--plans", "f16", "-c", "200", "--limit",
                            "1")
         self.assertEqual(code, 0)
-        self.assertIn("1 samples of up to 200 tokens", out.splitlines()[0])
+        self.assertIn("1 sample of up to 200 tokens", out.splitlines()[0])
         self.assertRegex(out.splitlines()[2], r"^f16 .*\[[01]\.000, [01]\.000\]")
 
     def test_run_repeats_itself(self):

@@ -51,7 +51,8 @@ void add_common(CLI::App& app, CommonOptions* options) {
   app.add_option("-m,--model", options->model, "GGUF file (default: the embedded model)");
   app.add_option("-t,--threads", options->threads, "threads (default: all cores)")
       ->check(integer_between(1, kMaxThreads));
-  app.add_option("-c,--ctx", options->context, "tokens of context (default: see the command)")
+  app.add_option("-c,--ctx", options->context,
+                 "tokens of context (default: the model's; eval: at most 2048)")
       ->check(integer_between(1, INT_MAX));
   app.add_option("--seed", options->seed, "seed of everything random (default: 0)")
       ->check(integer_between(0, INT64_MAX));

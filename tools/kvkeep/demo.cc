@@ -9,7 +9,7 @@
 
 #include "base/fail.h"
 #include "command.h"
-#include "eval/measure.h"
+#include "eval/at_bytes.h"
 #include "eval/part_of.h"
 #include "progress.h"
 
@@ -24,7 +24,7 @@ constexpr const char* kPlans[] = {"f16", "mikv-4", "mikv", "rtn2"};
 constexpr const char* kFitted[] = {"h2o", "streaming"};
 constexpr const char* kLike = "mikv";
 // Units of work, one prefill each, for the progress line.
-constexpr double kFitUnits = 6, kPplUnits = 2;
+constexpr double kFitUnits = 9, kPplUnits = 2;
 
 struct DemoOptions {
   CommonOptions common;
@@ -90,7 +90,8 @@ Result<void> choose_plans(Demo& demo) {
   const auto like = measure(*Plan::parse(kLike), demo.work.next(1));
   if (!like) return tl::unexpected(like.error());
   for (const char* name : kFitted)
-    KVKEEP_TRY(add(plan_of_bytes(name, *like, measure, demo.work.next(kFitUnits))));
+    KVKEEP_TRY(add(fit_bytes(*Plan::parse(name), *like, measure, demo.work.next(kFitUnits))
+                       .map([](const FittedPlan& fitted) { return fitted.plan; })));
   return {};
 }
 

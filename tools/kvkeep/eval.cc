@@ -1,12 +1,19 @@
 // kvkeep eval: what plans cost in quality, one table a task, one row a plan.
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <climits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/fail.h"
 #include "command.h"
+#include "eval/at_bytes.h"
+#include "eval/measure.h"
+#include "eval/part_of.h"
 #include "eval/report.h"
+#include "eval/table.h"
 #include "eval/task.h"
 #include "interrupt.h"
 #include "progress.h"
@@ -19,10 +26,12 @@ constexpr int64_t kDefaultLimit = 8192;
 
 struct EvalOptions {
   CommonOptions common;
-  std::string tasks = "ppl", plans = "f16 mikv", text;
-  int64_t limit = 0;
+  std::string tasks, plans = "f16 mikv", text, data, at_bytes;
+  int64_t limit = 0, samples = 0;
   int step = 32;
-  bool bos = false;
+  bool bos = false, query_aware = false, has_tasks = false;
+  std::string needle, question, answer, kld_save, kld_ref;
+  int answer_tokens = 64;
 };
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -61,21 +70,96 @@ Result<TaskOptions> task_options(const EvalOptions& options, const Model& model)
   TaskOptions task;
   task.context = *context;
   task.limit = options.limit > 0 ? options.limit : std::max<int64_t>(kDefaultLimit, *context);
-  if (options.limit > 0) task.samples = options.limit;
+  const int64_t samples = options.samples > 0 ? options.samples : options.limit;
+  task.limited = samples > 0;
+  if (task.limited) task.samples = samples;
   task.step = options.step;
   task.threads = options.common.threads;
   task.seed = options.common.seed;
   task.bos = options.bos;
+  task.query_aware = options.query_aware;
+  task.needle = options.needle;
+  task.question = options.question;
+  task.answer = options.answer;
+  task.data_name = options.data;
+  task.answer_tokens = options.answer_tokens;
+  task.kld_save = options.kld_save;
+  task.kld_ref = options.kld_ref;
   return task;
 }
 
-Result<TaskResult> run_tasks(const std::vector<const TaskInfo*>& tasks, const Model& model,
-                             const std::vector<Plan>& plans, const std::string& text,
-                             const TaskOptions& options) {
+// What all tasks get.
+struct Inputs {
+  Model model;
+  std::vector<Plan> plans;
+  std::string text, data;
+  TaskOptions options;
+};
+
+Result<Inputs> read_inputs(const EvalOptions& options) {
+  auto plans = parse_plans(options.plans);
+  if (!plans) return tl::unexpected(plans.error());
+  auto text = text_or_passage(options.text);
+  if (!text) return tl::unexpected(text.error());
+  auto data = options.data.empty() ? Result<std::string>("") : read_text(options.data);
+  if (!data) return tl::unexpected(data.error());
+  auto model = load_model(options.common);
+  if (!model) return tl::unexpected(model.error());
+  auto settings = task_options(options, *model);
+  if (!settings) return tl::unexpected(settings.error());
+  return Inputs{std::move(*model), std::move(*plans), std::move(*text), std::move(*data),
+                std::move(*settings)};
+}
+
+// What --at-bytes chose, for people.
+std::string fitted_text(const Json& fitted) {
+  if (fitted.is_null()) return "";
+  std::string text = fmt::format(
+      "plans of {} = {} bytes at {} tokens\n", fitted.at("asked").get<std::string>(),
+      grouped(fitted.at("bytes").get<int64_t>()), grouped(fitted.at("tokens").get<int64_t>()));
+  Table table({"<plan", "bytes", "deviation"});
+  for (const auto& row : fitted.at("plans"))
+    table.add({row.at("preset").get<std::string>(), grouped(row.at("bytes").get<int64_t>()),
+               fmt::format("{:+.1f} %", 100 * row.at("deviation").get<double>())});
+  return text + table.text() + "\n";
+}
+
+// Turns each plan's knob so that a full context takes the bytes asked for; f16 stays as it is.
+Result<Json> fit_plans(const EvalOptions& options, Inputs& in) {
+  const int tokens = in.options.context;
+  const auto prompt = random_tokens(in.model.info().vocab, tokens, in.options.seed);
+  const MeasureBytes measure = [&](const Plan& plan, const ProgressFn& progress) {
+    return measure_cache(in.model, plan, prompt, in.options.threads, progress)
+        .map([](const CacheReport& report) { return report.bytes; });
+  };
+  const Plan f16 = *Plan::parse("f16");
+  Progress progress("eval --at-bytes");
+  const ProgressFn fn = progress.fn();
+  const auto f16_bytes = measure(f16, {});
+  if (!f16_bytes) return tl::unexpected(f16_bytes.error());
+  const auto bytes = parse_bytes(options.at_bytes, *f16_bytes);
+  if (!bytes) return tl::unexpected(bytes.error());
+  Json rows = Json::array();
+  const auto all = static_cast<double>(in.plans.size());
+  for (size_t i = 0; i < in.plans.size(); ++i) {
+    if (in.plans[i] == f16) continue;
+    auto fitted = fit_bytes(in.plans[i], *bytes, measure, unit_of(fn, static_cast<double>(i), all));
+    if (!fitted) return tl::unexpected(fitted.error());
+    rows.push_back({{"asked", in.plans[i].typed()},
+                    {"preset", fitted->plan.typed()},
+                    {"keep", fitted->keep},
+                    {"bytes", fitted->bytes},
+                    {"deviation", fitted->deviation}});
+    in.plans[i] = std::move(fitted->plan);
+  }
+  return Json{{"asked", options.at_bytes}, {"tokens", tokens}, {"bytes", *bytes}, {"plans", rows}};
+}
+
+Result<TaskResult> run_tasks(const std::vector<const TaskInfo*>& tasks, const Inputs& in) {
   TaskResult all;
   for (const TaskInfo* task : tasks) {
     Progress progress("eval " + task->name);
-    auto result = task->run({model, plans, text, options, progress.fn()});
+    auto result = task->run({in.model, in.plans, in.text, in.options, progress.fn(), in.data});
     if (!result) return result;
     std::move(result->rows.begin(), result->rows.end(), std::back_inserter(all.rows));
     all.interrupted = result->interrupted;
@@ -84,31 +168,70 @@ Result<TaskResult> run_tasks(const std::vector<const TaskInfo*>& tasks, const Mo
   return all;
 }
 
-Result<int> eval(const EvalOptions& options) {
-  const auto tasks = parse_tasks(options.tasks);
-  if (!tasks) return tl::unexpected(tasks.error());
-  const auto plans = parse_plans(options.plans);
-  if (!plans) return tl::unexpected(plans.error());
-  const auto text = text_or_passage(options.text);
-  if (!text) return tl::unexpected(text.error());
-  const auto model = load_model(options.common);
-  if (!model) return tl::unexpected(model.error());
-  const auto settings = task_options(options, *model);
-  if (!settings) return tl::unexpected(settings.error());
+// Options that only one task reads are refused without it.
+Result<void> check_options(const EvalOptions& options, const std::vector<const TaskInfo*>& tasks) {
+  const auto needs = [&](bool given, const char* option, const char* name) -> Result<void> {
+    const bool runs = std::any_of(tasks.begin(), tasks.end(),
+                                  [&](const TaskInfo* task) { return task->name == name; });
+    if (!given || runs) return {};
+    return bad_input("{} is for task {} only; see --tasks", option, name);
+  };
+  KVKEEP_TRY(needs(!options.data.empty(), "--data", "data"));
+  KVKEEP_TRY(needs(!options.needle.empty(), "--needle", "needle"));
+  KVKEEP_TRY(needs(!options.question.empty(), "--question", "needle"));
+  KVKEEP_TRY(needs(!options.answer.empty(), "--answer", "needle"));
+  KVKEEP_TRY(needs(!options.kld_save.empty(), "--kld-save", "kld"));
+  return needs(!options.kld_ref.empty(), "--kld-ref", "kld");
+}
 
-  const auto result = run_tasks(*tasks, *model, *plans, *text, *settings);
+Result<int> eval(const EvalOptions& options) {
+  const std::string otherwise = options.data.empty() ? "ppl" : "data";
+  const auto tasks = parse_tasks(options.has_tasks ? options.tasks : otherwise);
+  if (!tasks) return tl::unexpected(tasks.error());
+  KVKEEP_TRY(check_options(options, *tasks));
+  auto in = read_inputs(options);
+  if (!in) return tl::unexpected(in.error());
+  Json fitted;
+  if (!options.at_bytes.empty()) {
+    auto rows = fit_plans(options, *in);
+    if (!rows) return tl::unexpected(rows.error());
+    fitted = std::move(*rows);
+  }
+  const auto result = run_tasks(*tasks, *in);
   if (!result) return tl::unexpected(result.error());
   const auto machine = machine_info();
   if (!machine) return tl::unexpected(machine.error());
-  const Json json = {{"schema", "kvkeep.eval/1"},
-                     {"command", command_line()},
-                     {"model", model_json(model->info())},
-                     {"machine", machine_json(*machine, options.common.threads)},
-                     {"interrupted", result->interrupted},
-                     {"results", eval_json(*result)}};
-  KVKEEP_TRY(write_out(options.common.json ? json_text(json) : eval_text(*result)));
+  Json json = {{"schema", "kvkeep.eval/1"},
+               {"command", command_line()},
+               {"model", model_json(in->model.info())},
+               {"machine", machine_json(*machine, options.common.threads)},
+               {"interrupted", result->interrupted},
+               {"results", eval_json(*result)}};
+  if (!fitted.is_null()) json["at_bytes"] = fitted;
+  KVKEEP_TRY(
+      write_out(options.common.json ? json_text(json) : fitted_text(fitted) + eval_text(*result)));
   if (!result->interrupted) return kExitOk;
   return failed("stopped; the figures above are of what was complete for every plan");
+}
+
+void add_answers(CLI::App& command, EvalOptions* options) {
+  command.add_flag("--query-aware", options->query_aware,
+                   "compress the cache only after each question was read (default: before)");
+  command.add_option("--needle", options->needle,
+                     "a sentence for task needle to hide (default: a pass key)");
+  command.add_option("--question", options->question, "what to ask about it");
+  command.add_option("--answer", options->answer, "what must be in the model's answer");
+  command.add_option("--data", options->data,
+                     "JSON Lines with the fields of LongBench or RULER, for task data");
+  command
+      .add_option("--answer-tokens", options->answer_tokens,
+                  "longest answer to them in tokens (default: 64)")
+      ->check(integer_between(1, 1 << 16));
+  command.add_option("--kld-save", options->kld_save, "write what f16 predicts to this file");
+  command.add_option("--kld-ref", options->kld_ref, "read it from there instead of running f16");
+  command.add_option("--at-bytes", options->at_bytes,
+                     "fit `keep` of every plan to a cache of this size: a share of the f16 cache "
+                     "(20%) or bits per value (3.2)");
 }
 
 }  // namespace
@@ -119,21 +242,29 @@ void add_eval(CLI::App& app, Action* action) {
   add_common(*command, &options->common);
   std::string names;
   for (const auto& task : tasks()) names += "\n  " + task.name + ": " + task.summary;
-  command->add_option("--tasks", options->tasks,
-                      "tasks, separated by commas (default: ppl)" + names);
+  const auto* chosen = command->add_option(
+      "--tasks", options->tasks,
+      "tasks, separated by commas (default: ppl, or data when there is --data)" + names);
   command->add_option("--plans", options->plans,
                       "plans, separated by spaces (default: \"f16 mikv\"); f16 is the reference");
   command->add_option("--text", options->text,
-                      "text of the text tasks, - for standard input (default: a book)");
+                      "text to read and to hide facts in, - for standard input (default: a book)");
   command
       ->add_option("--limit", options->limit,
-                   "tokens of text that are used (default: 8192); samples of lines, passkey "
-                   "and kv_recall (default: 20)")
+                   "tokens of text that ppl, kld and attention_error use (default: 8192); samples "
+                   "of the other tasks (default: 20; data: all of the file)")
       ->check(integer_between(1, INT64_MAX));
+  command
+      ->add_option("--samples", options->samples, "samples, where --limit is meant for tokens only")
+      ->check(integer_between(1, INT_MAX));
   command->add_option("--step", options->step, "tokens between two compressions (default: 32)")
       ->check(integer_between(1, 1 << 20));
   command->add_flag("--bos", options->bos, "begin every window with the model's BOS token");
-  command->callback([=] { *action = [options] { return eval(*options); }; });
+  add_answers(*command, options.get());
+  command->callback([=] {
+    options->has_tasks = chosen->count() > 0;
+    *action = [options] { return eval(*options); };
+  });
 }
 
 }  // namespace kvkeep

@@ -1,0 +1,38 @@
+// Plans at equal bytes: each plan's own knob is turned until its cache measures what was asked for.
+//
+// The knob is `keep`, the share of important tokens. Bytes rise with it in steps of whole blocks
+// (64 tokens of every layer and kv_head), so the nearest step is taken and its deviation told.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+#include "kvkeep/model.h"
+#include "kvkeep/plan.h"
+#include "kvkeep/progress.h"
+
+namespace kvkeep {
+
+// "20%" of the f16 cache's bytes, or "3.2" bits per value, as bytes of a cache of f16_bytes.
+Result<size_t> parse_bytes(const std::string& text, size_t f16_bytes);
+
+struct FittedPlan {
+  Plan plan;
+  double keep = 0;
+  size_t bytes = 0;      // measured
+  double deviation = 0;  // bytes / asked for - 1
+};
+
+// The bytes of a cache under a plan: whatever run the caller wants to compare plans on.
+using MeasureBytes = std::function<Result<size_t>(const Plan&, const ProgressFn&)>;
+
+// The plan with its `keep` chosen to measure about `bytes`; a few runs. bad_input when the plan has
+// no such knob (keep=0 or 1: its bytes are fixed by its layouts) or cannot come near.
+Result<FittedPlan> fit_bytes(const Plan& plan, size_t bytes, const MeasureBytes& measure,
+                             const ProgressFn& progress = {});
+
+// The plan as typed, but with this `keep`.
+Result<Plan> with_keep(const Plan& plan, double keep);
+
+}  // namespace kvkeep

@@ -1,0 +1,67 @@
+#include "eval/at_bytes.h"
+
+#include <cmath>
+
+#include "eval/eval_fixture.h"
+#include "eval/measure.h"
+
+namespace kvkeep {
+namespace {
+
+Plan plan(const std::string& text) { return Plan::parse(text).value(); }
+
+TEST(AtBytes, ReadsSharesAndBits) {
+  EXPECT_EQ(parse_bytes("20%", 1000).value(), 200u);
+  EXPECT_EQ(parse_bytes("3.2", 1000).value(), 200u);
+  EXPECT_EQ(parse_bytes("16", 1000).value(), 1000u);
+  for (const char* text : {"", "%", "x", "0", "-1", "17", "101%", "20%%", "20 %", "nan", "inf"})
+    EXPECT_FALSE(parse_bytes(text, 1000)) << text;
+}
+
+TEST(AtBytes, ChangesOnlyKeep) {
+  EXPECT_EQ(with_keep(plan("mikv:keep=0.3,low=u4"), 0.125).value().typed(),
+            "mikv:keep=0.1250,low=u4");
+  EXPECT_EQ(with_keep(plan("h2o"), 0.5).value(), plan("h2o:keep=0.5"));
+  const auto slots = plan("scorer=snapkv;budget=uniform:keep=0.3,sinks=4;low=drop");
+  EXPECT_EQ(with_keep(slots, 0.5).value(),
+            plan("scorer=snapkv;budget=uniform:keep=0.5,sinks=4;low=drop"));
+}
+
+// A smooth cache of 100 + 1000 keep bytes: 300 are keep=0.2.
+TEST(AtBytes, FindsTheKnob) {
+  const MeasureBytes smooth = [](const Plan& p, const ProgressFn&) {
+    return Result<size_t>(
+        static_cast<size_t>(std::lround(100 + 1000 * p.slot("budget").number("keep"))));
+  };
+  const auto fitted = fit_bytes(plan("h2o:keep=0.9"), 300, smooth).value();
+  EXPECT_NEAR(fitted.keep, 0.2, 0.003);
+  EXPECT_LE(std::abs(fitted.deviation), 0.01);
+  EXPECT_EQ(fit_bytes(plan("h2o"), 50, smooth).error().code, ErrorCode::bad_input);
+  EXPECT_EQ(fit_bytes(plan("h2o"), 2000, smooth).error().code, ErrorCode::bad_input);
+  for (const char* fixed : {"rtn2", "f16", "q4_0"})
+    EXPECT_EQ(fit_bytes(plan(fixed), 300, smooth).error().code, ErrorCode::bad_input) << fixed;
+}
+
+// Steps of 100 bytes: 250 lies between two, either is off by 50.
+TEST(AtBytes, TellsHowFarTheNearestStepIs) {
+  const MeasureBytes stairs = [](const Plan& p, const ProgressFn&) {
+    return Result<size_t>(100 *
+                          static_cast<size_t>(std::ceil(10 * p.slot("budget").number("keep"))));
+  };
+  const auto fitted = fit_bytes(plan("h2o"), 250, stairs).value();
+  EXPECT_NEAR(std::abs(fitted.deviation), 0.2, 1e-9);
+}
+
+TEST(AtBytes, FitsARealCache) {
+  const auto tokens = random_tokens(embedded_model().info().vocab, 1024, 1);
+  const MeasureBytes measure = [&](const Plan& p, const ProgressFn&) {
+    return measure_cache(embedded_model(), p, tokens, 0).map([](const auto& r) { return r.bytes; });
+  };
+  const size_t target = measure(plan("f16"), {}).value() / 3;
+  const auto fitted = fit_bytes(plan("h2o"), target, measure).value();
+  EXPECT_EQ(measure(fitted.plan, {}).value(), fitted.bytes);
+  EXPECT_LE(std::abs(fitted.deviation), 0.1);
+}
+
+}  // namespace
+}  // namespace kvkeep
