@@ -1,0 +1,87 @@
+"""Measures what quality.py shows: runs `kvkeep eval` and writes results/eval-*.json.
+
+usage: measure_quality.py suite | at-bytes | tasks | sensitivity     (after ./dev build)
+
+Minutes to an hour on two cores. The sensitivity grid runs plan by plan and is written after each:
+started again, it goes on where it stopped.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import common
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+RESULTS = os.path.join(ROOT, "results")
+KVKEEP = os.path.join("build", "release", "kvkeep")
+
+MAIN = ["f16", "mikv-4", "mikv", "mikv-c", "mikv-int8", "mikv-int4", "rtn2", "h2o", "snapkv",
+        "streaming", "random"]
+SETS = {
+    "suite": ["--tasks", "ppl,kld,lines,passkey", "--plans", " ".join(MAIN)],
+    "at-bytes": ["--tasks", "kld,lines,passkey", "--at-bytes", "25%", "--plans",
+                 "f16 mikv mikv-c mikv-c:low=u3 mikv-int8 h2o snapkv streaming random"],
+    "tasks": ["--tasks", "needle,multi_needle,kv_recall,copy,variable_tracking,generate", "--limit",
+              "10", "--plans", "f16 mikv-4 mikv mikv-c rtn2 h2o snapkv streaming"],
+}
+GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.1, 0.2, 0.4], "bits": [2, 3, 4], "group": [32, 64]}
+GRID_ARGS = ["--limit", "2048"], ["--limit", "5"]  # of kld, of lines
+
+
+def evaluate(arguments):
+    """The JSON of one call; its progress goes to stderr."""
+    done = subprocess.run([KVKEEP, "eval", *arguments, "--json"], cwd=ROOT, check=True,
+                          stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
+def write(name, result):
+    os.makedirs(RESULTS, exist_ok=True)
+    path = os.path.join(RESULTS, name)
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    os.replace(path + ".part", path)
+
+
+def grid_plans():
+    for scorer, keep, bits, group in itertools.product(*GRID.values()):
+        layout = f"u{bits}g{group}"
+        yield (f"scorer={scorer};budget=uniform:keep={keep};high=f16;"
+               f"low=rtn:k={layout},v={layout};transform=none")
+
+
+def sensitivity(name):
+    result = common.load(RESULTS, name) or {"results": []}
+    known = {(row["preset"], row["task"]) for row in result["results"]}
+    with tempfile.TemporaryDirectory() as folder:
+        reference = os.path.join(folder, "f16.kld")
+        evaluate(["--tasks", "kld", "--plans", "f16", *GRID_ARGS[0], "--kld-save", reference])
+        for plan, (task, more) in itertools.product(grid_plans(), [
+                ("kld", [*GRID_ARGS[0], "--kld-ref", reference]), ("lines", GRID_ARGS[1])]):
+            if (plan, task) in known:
+                continue
+            found = evaluate(["--tasks", task, "--plans", plan, *more])
+            rows = result["results"] + found["results"]
+            result = {**found, "command": "tools/results/measure_quality.py sensitivity",
+                      "results": rows}
+            write(name, result)
+
+
+def main(arguments):
+    if len(arguments) != 1 or arguments[0] not in [*SETS, "sensitivity"]:
+        sys.exit(__doc__)
+    name = f"eval-{arguments[0]}.json"
+    if arguments[0] == "sensitivity":
+        sensitivity(name)
+    else:
+        write(name, evaluate(SETS[arguments[0]]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

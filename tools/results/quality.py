@@ -1,0 +1,150 @@
+"""What plans cost in quality: tables of results/eval-*.json, each one output of `kvkeep eval --json`.
+
+eval-suite.json        the presets, each with its own bytes
+eval-at-bytes.json     plans at equal bytes (--at-bytes)
+eval-tasks.json        the other tasks
+eval-sensitivity.json  a grid of plans: scorer x keep x bits x group of the low tier
+"""
+
+import re
+
+import common
+
+
+def share(metrics, name="accuracy"):
+    """A share with its interval where there is one: 0.85 [0.78, 0.91]."""
+    low, high = ("low", "high") if f"{name}_low" not in metrics else (f"{name}_low", f"{name}_high")
+    text = f"{metrics[name]:.2f}"
+    if low in metrics:
+        text += f" [{metrics[low]:.2f}, {metrics[high]:.2f}]"
+    return text
+
+
+def number(name, digits):
+    return lambda metrics: f"{metrics[name]:.{digits}f}"
+
+
+def percent(name):
+    return lambda metrics: f"{100 * metrics[name]:.1f} %"
+
+
+def answers(title):
+    return [(title + ":", share)]
+
+
+COLUMNS = {
+    "ppl": [("ppl:", number("ppl", 2))],
+    "kld": [("KLD mean:", number("mean", 4)), ("p99:", number("p99", 3)),
+            ("argmax changed:", percent("top1_changed"))],
+    "lines": answers("lines") + [("answers in high tier:", percent("answer_in_high"))],
+    "passkey": answers("passkey"),
+    "needle": answers("needle"),
+    "multi_needle": answers("multi_needle"),
+    "kv_recall": answers("kv_recall"),
+    "copy": answers("copy"),
+    "variable_tracking": answers("variable_tracking"),
+    "generate": [("tokens as f16, of 256:", number("first_divergence", 0))],
+    "attention_error": [("attention error:", number("mean", 3)), ("worst head:", number("worst", 3))],
+}
+
+
+def rows_by(result, key):
+    """{key of a row: {task: row}}, in the order of the file."""
+    found = {}
+    for row in result["results"]:
+        found.setdefault(key(row), {})[row["task"]] = row
+    return found
+
+
+def pivot(result):
+    """One row a plan, the columns of all tasks the result has."""
+    tasks = [task for task in COLUMNS if any(row["task"] == task for row in result["results"])]
+    titles = ["plan", "bits:", "factor:"] + [title for task in tasks for title, _ in COLUMNS[task]]
+    rows = []
+    for preset, by_task in rows_by(result, lambda row: row["preset"]).items():
+        cache = by_task[tasks[0]]["cache"]
+        cells = [f"`{preset}`", f"{cache['bits_per_value']:.2f}",
+                 f"{cache['compression_factor']:.2f}"]
+        for task in tasks:
+            row = by_task.get(task)
+            cells += [show(row["metrics"]) if row else "" for _, show in COLUMNS[task]]
+        rows.append(cells)
+    return common.table(titles, rows)
+
+
+def protocol(result):
+    """How many tokens and samples the figures rest on."""
+    parts = []
+    for by_task in list(rows_by(result, lambda row: row["preset"]).values())[:1]:
+        for task, row in by_task.items():
+            found = row["protocol"]
+            count = (f"{found['samples']} samples" if "samples" in found
+                     else f"{row['metrics']['tokens']:,} scored tokens")
+            parts.append(f"`{task}` {count} of up to {found['ctx']} tokens")
+    return "; ".join(parts) + ". Intervals are 95 %."
+
+
+def section(result, title, text, body):
+    return "\n\n".join([f"## {title}", text, protocol(result), body, common.provenance(result)])
+
+
+def suite(result):
+    return section(result, "Quality of the presets",
+                   "Every preset at its own size. Bits are per cached value, everything counted, at "
+                   "the end of the first task. The question comes after the compression.",
+                   pivot(result))
+
+
+def at_bytes(result):
+    fitted = result["at_bytes"]
+    worst = max((abs(plan["deviation"]) for plan in fitted["plans"]), default=0)
+    return section(result, f"Quality at equal bytes: {fitted['asked']} of the f16 cache",
+                   f"`keep` of each plan is fitted to {fitted['bytes']:,} bytes at "
+                   f"{fitted['tokens']:,} tokens, everything counted; blocks of 64 tokens leave "
+                   f"deviations of up to {100 * worst:.1f} %.",
+                   pivot(result))
+
+
+def other_tasks(result):
+    return section(result, "The other tasks",
+                   "What the embedded model cannot do with its exact cache (the row of `f16`) says "
+                   "nothing about a plan.", pivot(result))
+
+
+GRID = re.compile(r"scorer=(\w+).*keep=([\d.]+).*low=rtn:k=u(\d)(?:g(\d+))?")
+
+
+def sensitivity(result):
+    """For each task one table: scorer and keep down, bits and group of the low tier across."""
+    at = {}
+    for row in result["results"]:
+        scorer, keep, bits, group = GRID.search(row["plan"]).groups()
+        place = ((scorer, float(keep)), (int(bits), int(group or 0)))
+        at.setdefault(row["task"], {})[place] = row
+    parts = []
+    for task, rows in at.items():
+        down = sorted({place[0] for place in rows})
+        across = sorted({place[1] for place in rows})
+        titles = ["scorer", "keep:"] + [f"int{b}, group {g}:" for b, g in across]
+        title, show = COLUMNS[task][0]
+        body = [[scorer, keep] + [cell(rows.get(((scorer, keep), x)), show) for x in across]
+                for scorer, keep in down]
+        parts.append(f"{title.rstrip(':')} (bits per value):\n\n{common.table(titles, body)}")
+    return section(result, "Sensitivity of `mikv`",
+                   "What the share of important tokens, the bits and groups of all others, and the "
+                   "scorer are worth.", "\n\n".join(parts))
+
+
+def cell(row, show):
+    if row is None:
+        return ""
+    return f"{show(row['metrics'])} ({row['cache']['bits_per_value']:.2f})"
+
+
+PARTS = {"eval-suite.json": suite, "eval-at-bytes.json": at_bytes, "eval-tasks.json": other_tasks,
+         "eval-sensitivity.json": sensitivity}
+
+
+def tables(results_dir):
+    found = [(part, common.load(results_dir, name)) for name, part in PARTS.items()]
+    return "\n\n".join(part(result) for part, result in found if result)

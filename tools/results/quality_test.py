@@ -1,0 +1,54 @@
+"""Tables of quality from small results made by hand."""
+
+import unittest
+
+import quality
+
+
+def row(task, preset, plan, protocol, metrics):
+    cache = {"bits_per_value": 3.456, "compression_factor": 4.63}
+    return {"task": task, "preset": preset, "plan": plan, "metrics": metrics, "cache": cache,
+            "protocol": {"ctx": 2048, **protocol}}
+
+
+def result(*rows):
+    machine = {"cpu": "a cpu", "isa": "avx2", "threads": 2, "compiler": "gcc 12"}
+    return {"command": "kvkeep eval", "machine": machine, "results": list(rows)}
+
+
+LINES = {"accuracy": 0.875, "low": 0.8, "high": 0.95, "answer_in_high": 0.25}
+
+
+class Quality(unittest.TestCase):
+    def test_one_row_a_plan(self):
+        text = quality.suite(result(
+            row("ppl", "mikv", "", {"windows": 4}, {"ppl": 28.456, "tokens": 6144}),
+            row("lines", "mikv", "", {"samples": 20}, LINES)))
+        self.assertIn("| plan | bits | factor | ppl | lines | answers in high tier |", text)
+        self.assertIn("| `mikv` | 3.46 | 4.63 | 28.46 | 0.88 [0.80, 0.95] | 25.0 % |", text)
+        self.assertIn("`ppl` 6,144 scored tokens of up to 2048 tokens; `lines` 20 samples", text)
+        self.assertIn("By `kvkeep eval` on a cpu", text)
+
+    def test_intervals_of_other_metrics(self):
+        metrics = {"f1": 0.5, "low": 0.4, "high": 0.6, "rouge": 0.3, "rouge_low": 0.2,
+                   "rouge_high": 0.35}
+        self.assertEqual(quality.share(metrics, "f1"), "0.50 [0.40, 0.60]")
+        self.assertEqual(quality.share(metrics, "rouge"), "0.30 [0.20, 0.35]")
+
+    def test_grid(self):
+        plan = "scorer=h2o;budget=uniform:keep=0.1,recent=0.5;high=f16;low=rtn:k=u2g32,v=u2g32"
+        text = quality.sensitivity(result(row("lines", "mikv", plan, {"samples": 5}, LINES)))
+        self.assertIn("| scorer | keep | int2, group 32 |", text)
+        self.assertIn("| h2o | 0.1 | 0.88 [0.80, 0.95] (3.46) |", text)
+
+    def test_equal_bytes(self):
+        found = result(row("lines", "h2o:keep=0.2", "", {"samples": 5}, LINES))
+        found["at_bytes"] = {"asked": "20%", "tokens": 2048, "bytes": 1258291,
+                             "plans": [{"deviation": -0.031}, {"deviation": 0.004}]}
+        text = quality.at_bytes(found)
+        self.assertIn("1,258,291 bytes at 2,048 tokens", text)
+        self.assertIn("deviations of up to 3.1 %", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
