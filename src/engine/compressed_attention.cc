@@ -47,6 +47,10 @@ Result<void> CompressedAttention::append(const AttentionCall& call) {
     pool_->run(shape_.kv_heads, work);
   }
   for (auto& result : results) KVKEEP_TRY(result);
+  if (call.layer + 1 == shape_.layers) {
+    tokens_ = call.first_position + call.tokens;
+    peak_bytes_ = std::max(peak_bytes_, resident_bytes());
+  }
   return {};
 }
 
@@ -57,10 +61,6 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
     decode_.attend(&cache_, call.layer, call.q, call.out, pool_);
   } else {
     prefill_.attend(&cache_, call.layer, call.tokens, call.q, call.out, pool_);
-  }
-  if (call.layer + 1 == shape_.layers) {
-    tokens_ = call.first_position + call.tokens;
-    peak_bytes_ = std::max(peak_bytes_, resident_bytes());
   }
   return {};
 }

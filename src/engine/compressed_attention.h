@@ -24,6 +24,9 @@ class CompressedAttention : public AttentionSite {
 
   Result<void> attend(const AttentionCall& call) override;
 
+  // The first half of attend(): the rows enter the cache and nothing is read; q and out are unused.
+  Result<void> append(const AttentionCall& call);
+
   // Brings every tier to its quota; with flush = false only where a whole batch of rows is due.
   void demote(bool flush);
 
@@ -38,7 +41,6 @@ class CompressedAttention : public AttentionSite {
 
  private:
   CompressedAttention(Pipeline pipeline, const AttentionShape& shape, ThreadPool* pool);
-  Result<void> append(const AttentionCall& call);
 
   AttentionShape shape_;
   Pipeline pipeline_;

@@ -11,7 +11,8 @@
 
 namespace kvkeep {
 
-Result<std::vector<int>> parse_counts(const std::string& text, const char* option, int most) {
+Result<std::vector<int>> parse_counts(const std::string& text, const char* option, int least,
+                                      int most) {
   std::vector<int> counts;
   std::istringstream stream(text);
   for (std::string part; std::getline(stream, part, ',');) {
@@ -20,9 +21,9 @@ Result<std::vector<int>> parse_counts(const std::string& text, const char* optio
     const bool kilo = end != part.c_str() && (*end == 'K' || *end == 'k');
     const bool plain = end != part.c_str() && end[kilo ? 1 : 0] == '\0';
     const long count = kilo && value < (1 << 20) ? value * 1024 : value;
-    if (!plain || count < 0 || count > most)
-      return bad_input("{} '{}': '{}' is not a number from 0 to {} (4096 or 4K)", option, text,
-                       part, most);
+    if (!plain || count < least || count > most)
+      return bad_input("{} '{}': '{}' is not a number from {} to {} (4096 or 4K)", option, text,
+                       part, least, most);
     counts.push_back(static_cast<int>(count));
   }
   if (counts.empty()) return bad_input("{} names no number", option);
@@ -55,7 +56,9 @@ Result<int> finish_bench(bool json, const Json& object, const std::string& text,
 void add_bench(CLI::App& app, Action* action) {
   CLI::App* bench = app.add_subcommand("bench", "how fast it is, against what the machine can do");
   bench->require_subcommand(1);
-  add_bench_attention(*bench, action);
+  for (const auto add :
+       {add_bench_attention, add_bench_memory, add_bench_compress, add_bench_decode})
+    add(*bench, action);
 }
 
 }  // namespace kvkeep

@@ -16,8 +16,9 @@ void add_bench_memory(CLI::App& bench, Action* action);
 void add_bench_compress(CLI::App& bench, Action* action);
 void add_bench_decode(CLI::App& bench, Action* action);
 
-// "1K,4096" -> {1024, 4096}; each in [1, most].
-Result<std::vector<int>> parse_counts(const std::string& text, const char* option, int most);
+// "1K,4096" -> {1024, 4096}; each in [least, most].
+Result<std::vector<int>> parse_counts(const std::string& text, const char* option, int least,
+                                      int most);
 
 // {"schema","bench","command","version","machine"}; rows and more are the caller's to add. The
 // machine has its load average: on a busy one, absolute figures mean little.

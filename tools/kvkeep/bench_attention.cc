@@ -50,10 +50,8 @@ Result<bench::AttentionOptions> settings_of(const Options& options) {
                {"--gqa", options.gqa, kMostGqa, &settings.gqa_ratios},
                {"--head-dim", options.head_dims, kMostHeadDim, &settings.head_dims}};
   for (const auto& list : lists) {
-    const auto counts = parse_counts(list.text, list.name, list.most);
+    const auto counts = parse_counts(list.text, list.name, 1, list.most);
     if (!counts) return tl::unexpected(counts.error());
-    for (int count : *counts)
-      if (count < 1) return bad_input("{}: {} is not from 1 to {}", list.name, count, list.most);
     *list.counts = *counts;
   }
   for (int head_dim : settings.head_dims)

@@ -8,6 +8,8 @@
 #include <climits>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -100,6 +102,18 @@ Result<std::string> read_text(const std::string& path) {
 
 Result<std::string> text_or_passage(const std::string& path) {
   return read_text(path.empty() ? project_file(kPassage) : path);
+}
+
+Result<std::vector<Plan>> parse_plans(const std::string& text) {
+  std::vector<Plan> plans;
+  std::istringstream stream(text);
+  for (std::string word; stream >> word;) {
+    auto plan = Plan::parse(word);
+    if (!plan) return tl::unexpected(plan.error());
+    plans.push_back(std::move(*plan));
+  }
+  if (plans.empty()) return bad_input("--plans names no plan; see kvkeep methods");
+  return plans;
 }
 
 Result<void> write_out(std::string_view text) {

@@ -10,9 +10,11 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kvkeep/error.h"
 #include "kvkeep/model.h"
+#include "kvkeep/plan.h"
 
 namespace kvkeep {
 
@@ -52,6 +54,9 @@ std::string project_file(const std::string& relative);
 Result<std::string> read_text(const std::string& path);
 // The file the user names, or the passage that comes with the project.
 Result<std::string> text_or_passage(const std::string& path);
+
+// "f16 mikv h2o:keep=0.2", what --plans takes.
+Result<std::vector<Plan>> parse_plans(const std::string& text);
 
 // Unbuffered; an error names the reason (a full disk).
 Result<void> write_out(std::string_view text);

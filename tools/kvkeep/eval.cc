@@ -42,17 +42,6 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-Result<std::vector<Plan>> parse_plans(const std::string& text) {
-  std::vector<Plan> plans;
-  for (const auto& word : split(text, ' ')) {
-    auto plan = Plan::parse(word);
-    if (!plan) return tl::unexpected(plan.error());
-    plans.push_back(std::move(*plan));
-  }
-  if (plans.empty()) return bad_input("--plans names no plan; see kvkeep methods");
-  return plans;
-}
-
 Result<std::vector<const TaskInfo*>> parse_tasks(const std::string& text) {
   std::vector<const TaskInfo*> found;
   for (const auto& name : split(text, ',')) {

@@ -106,7 +106,7 @@ std::unique_ptr<Case> make_case(Subject* subject, int gqa_ratio, ThreadPool* poo
 
 double read_step(const Case& c) {
   const Pieces& pieces = c.subject->pieces;
-  return seconds_of([&] {
+  return pool_seconds_of(*c.pool, [&] {
     c.pool->run(static_cast<int64_t>(pieces.size()), [&](int64_t item, int) {
       for (const Piece& piece : pieces[static_cast<size_t>(item)])
         keep(read_sum(piece.data, piece.bytes));
@@ -116,7 +116,7 @@ double read_step(const Case& c) {
 
 double attend_step(Case* c) {
   SyntheticCache& cache = *c->subject->cache;
-  return seconds_of([&] {
+  return pool_seconds_of(*c->pool, [&] {
     for (int layer = 0; layer < cache.shape().layers; ++layer)
       c->attention.attend(&cache.cache(), layer, c->q.data(), c->out.data(), c->pool);
   });

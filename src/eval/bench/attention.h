@@ -1,8 +1,9 @@
 // kvkeep bench attention: whole decode reads from memory, against reading the same bytes.
 //
 // One step attends over all layers of a cache that is several times larger than the last-level
-// cache. In every round each case takes its turn: a plain read of its bytes, then the attention.
-// The f16 cache takes part in every round, so "faster than f16" is a ratio inside rounds.
+// cache. Times are processor time with one thread and wall time with more. In every round each case
+// takes its turn: a plain read of its bytes, then the attention. The f16 cache takes part in every
+// round, so "faster than f16" is a ratio inside rounds.
 #pragma once
 
 #include <string>

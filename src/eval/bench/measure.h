@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -27,17 +26,29 @@ double seconds_of(const Work& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Processor time of this thread, for work in cache: what other processes take does not count.
+// Seconds of a clock of clock_gettime that pass during the work.
 template <class Work>
-double cpu_seconds_of(const Work& work) {
-  const auto now = [] {
+double clock_seconds_of(clockid_t clock, const Work& work) {
+  const auto now = [clock] {
     timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    clock_gettime(clock, &time);
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
   };
   const double start = now();
   work();
   return now() - start;
+}
+
+// Processor time of this thread: what other processes take does not count.
+template <class Work>
+double cpu_seconds_of(const Work& work) {
+  return clock_seconds_of(CLOCK_THREAD_CPUTIME_ID, work);
+}
+
+// Of work that runs on the pool: processor time where that is this thread alone, else wall time.
+template <class Work>
+double pool_seconds_of(const ThreadPool& pool, const Work& work) {
+  return pool.size() == 1 ? cpu_seconds_of(work) : seconds_of(work);
 }
 
 struct Spread {
@@ -49,10 +60,6 @@ inline Spread spread_of(std::vector<double> rounds) {
   std::sort(rounds.begin(), rounds.end());
   const size_t n = rounds.size(), half = n / 2;
   return {n % 2 ? rounds[half] : (rounds[half - 1] + rounds[half]) / 2, rounds[0], rounds[n - 1]};
-}
-
-inline nlohmann::json to_json(const Spread& spread) {
-  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
 }
 
 // Keeps a result the compiler would otherwise leave out.

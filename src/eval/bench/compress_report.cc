@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "eval/bench/compress.h"
+#include "eval/table.h"
+
+namespace kvkeep::bench {
+namespace {
+
+struct EncodeBar {
+  LayoutId id;
+  double g_values_per_s;
+};
+constexpr EncodeBar kEncodeBars[] = {{LayoutId::u4, 1.0}, {LayoutId::u3, 0.7}, {LayoutId::u2, 0.7}};
+constexpr double kPromptBar = 0.05, kSliceBar = 0.5, kScoreBar = 0.05;
+
+void add_spread(Json* json, const std::string& name, const Spread& spread) {
+  (*json)[name] = spread.median;
+  (*json)[name + "_min"] = spread.min;
+  (*json)[name + "_max"] = spread.max;
+}
+
+std::string range(const Spread& s, int digits, double factor = 1) {
+  return fmt::format("{:.{}f} ({:.{}f} to {:.{}f})", factor * s.median, digits, factor * s.min,
+                     digits, factor * s.max, digits);
+}
+
+Json layouts_json(const LayoutPair& pair) {
+  return {{"layout_k", layout_name(pair.k)}, {"layout_v", layout_name(pair.v)}};
+}
+
+}  // namespace
+
+std::vector<Bar> compress_bars(const CompressResult& result) {
+  std::vector<Bar> bars;
+  for (const EncodeRow& row : result.encode)
+    for (const EncodeBar& bar : kEncodeBars)
+      if (row.layouts.k.id == bar.id && row.layouts.v.id == bar.id)
+        bars.push_back(
+            {fmt::format("{}, {} rows at once: G values/s encoded", row.layouts.name(), row.rows),
+             1, bar.g_values_per_s, row.g_values_per_s.median});
+  for (const PromptRow& row : result.prompt)
+    bars.push_back({fmt::format("{}: share of a prompt of {} tokens", row.plan, row.tokens), 1,
+                    kPromptBar, row.share.median, true});
+  for (const SliceRow& row : result.slices)
+    if (!row.layouts.exact())
+      bars.push_back({fmt::format("{}, {} queries: rate over f16", row.layouts.name(), row.queries),
+                      row.threads, kSliceBar, row.of_f16.median});
+  for (const ScoreRow& row : result.scores)
+    bars.push_back({fmt::format("{}, {} at {} tokens: extra time for scores", row.plan, row.phase,
+                                row.context),
+                    row.threads, kScoreBar, row.extra.median, true});
+  return bars;
+}
+
+Json compress_json(const CompressResult& result) {
+  Json encode = Json::array(), prompt = Json::array(), slices = Json::array(),
+       scores = Json::array();
+  for (const EncodeRow& row : result.encode) {
+    Json json = layouts_json(row.layouts);
+    json["rows"] = row.rows;
+    add_spread(&json, "g_values_per_s", row.g_values_per_s);
+    encode.push_back(std::move(json));
+  }
+  for (const PromptRow& row : result.prompt) {
+    Json json = {{"plan", row.plan}, {"tokens", row.tokens}};
+    add_spread(&json, "share", row.share);
+    add_spread(&json, "cpu_seconds", row.seconds);
+    prompt.push_back(std::move(json));
+  }
+  for (const SliceRow& row : result.slices) {
+    Json json = layouts_json(row.layouts);
+    json.update({{"queries", row.queries}, {"past", row.past}, {"threads", row.threads}});
+    add_spread(&json, "g_pairs_per_s", row.g_pairs_per_s);
+    add_spread(&json, "of_f16", row.of_f16);
+    slices.push_back(std::move(json));
+  }
+  for (const ScoreRow& row : result.scores) {
+    Json json = {{"plan", row.plan},
+                 {"phase", row.phase},
+                 {"context", row.context},
+                 {"threads", row.threads}};
+    add_spread(&json, "extra", row.extra);
+    scores.push_back(std::move(json));
+  }
+  return {{"encode", encode}, {"prompt", prompt}, {"slices", slices}, {"scores", scores}};
+}
+
+std::string compress_text(const CompressResult& result) {
+  Table encode({"<layout", "rows at once", "G values/s of one core (min-max)"});
+  for (const EncodeRow& row : result.encode)
+    encode.add({row.layouts.name(), grouped(row.rows), range(row.g_values_per_s, 3)});
+  Table prompt({"<plan", "tokens", "% of the prompt's time (min-max)", "seconds"});
+  for (const PromptRow& row : result.prompt)
+    prompt.add({row.plan, grouped(row.tokens), range(row.share, 1, 100),
+                fmt::format("{:.3f}", row.seconds.median)});
+  Table slices({"<past", "queries", "tokens", "G pairs/s", "of f16 (min-max)"});
+  for (const SliceRow& row : result.slices)
+    slices.add({row.layouts.name(), grouped(row.queries), grouped(row.past),
+                fmt::format("{:.3f}", row.g_pairs_per_s.median), range(row.of_f16, 2)});
+  Table scores({"<plan", "<phase", "context", "% extra time (min-max)"});
+  for (const ScoreRow& row : result.scores)
+    scores.add({row.plan, row.phase, grouped(row.context), range(row.extra, 1, 100)});
+  return "rows that go down a tier\n" + encode.text() + "\nshare of compression in a prompt\n" +
+         prompt.text() + "\nslices of a prompt over a past in memory\n" + slices.text() +
+         "\nscores from a read\n" + scores.text();
+}
+
+}  // namespace kvkeep::bench

@@ -1,0 +1,88 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "eval/bench/decode.h"
+#include "eval/table.h"
+
+namespace kvkeep::bench {
+namespace {
+
+constexpr double kRivalBar = 10, kStealBar = 2;
+constexpr int kRivalDepth = 16384;
+
+void add_spread(Json* json, const std::string& name, const Spread& spread) {
+  (*json)[name] = spread.median;
+  (*json)[name + "_min"] = spread.min;
+  (*json)[name + "_max"] = spread.max;
+}
+
+std::string range(const Spread& s, int digits) {
+  return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", s.median, digits, s.min, digits, s.max, digits);
+}
+
+std::string range(const std::optional<Spread>& s, int digits) {
+  return s ? range(*s, digits) : std::string();
+}
+
+}  // namespace
+
+std::vector<Bar> decode_bars(const DecodeResult& result) {
+  std::vector<Bar> bars;
+  for (const DecodeRow& row : result.rows) {
+    const bool four_bits = row.mode == "q4_0" || row.mode == "rtn4";
+    if (four_bits && row.over_rival && row.depth == kRivalDepth)
+      bars.push_back(
+          {fmt::format("{}: attention at 16K against {}", row.mode, result.best_rival_mode),
+           row.threads, kRivalBar, row.over_rival->median});
+    if (row.engine == "kvkeep" && row.slow_down && row.threads == 2)
+      bars.push_back(
+          {fmt::format("{}, {} tokens: time with one core taken away", row.mode, row.depth),
+           row.threads, kStealBar, row.slow_down->median, true});
+  }
+  return bars;
+}
+
+Json decode_json(const DecodeResult& result) {
+  Json rows = Json::array();
+  for (const DecodeRow& row : result.rows) {
+    Json json = {{"engine", row.engine},   {"mode", row.mode},
+                 {"depth", row.depth},     {"last_depth", row.last_depth},
+                 {"threads", row.threads}, {"cache_bytes", row.cache_bytes}};
+    add_spread(&json, "ms_per_token", row.ms_per_token);
+    add_spread(&json, "tokens_per_s", row.tokens_per_s);
+    if (row.ns_per_kv_token) add_spread(&json, "ns_per_kv_token", *row.ns_per_kv_token);
+    if (row.over_rival) add_spread(&json, "times_rival", *row.over_rival);
+    if (row.slow_down) add_spread(&json, "slow_down", *row.slow_down);
+    rows.push_back(std::move(json));
+  }
+  return rows;
+}
+
+std::string decode_text(const DecodeResult& result) {
+  const bool rival = !result.best_rival_mode.empty();
+  const bool steal = !result.rows.empty() && result.rows[0].slow_down;
+  std::vector<std::string> titles = {"<engine",    "<mode",        "depth", "tokens/s (min-max)",
+                                     "ms a token", "ns a kv token"};
+  if (rival) titles.push_back("x rival's best");
+  if (steal) titles.push_back("x with a core less");
+  Table table(titles);
+  for (const DecodeRow& row : result.rows) {
+    std::vector<std::string> cells = {row.engine,
+                                      row.mode,
+                                      grouped(row.depth),
+                                      range(row.tokens_per_s, 1),
+                                      fmt::format("{:.2f}", row.ms_per_token.median),
+                                      range(row.ns_per_kv_token, 1)};
+    if (rival) cells.push_back(range(row.over_rival, 1));
+    if (steal) cells.push_back(range(row.slow_down, 2));
+    table.add(std::move(cells));
+  }
+  std::string text = table.text();
+  if (rival)
+    text += fmt::format("\nthe rival's best mode at the greatest depth: {} (version {})\n",
+                        result.best_rival_mode, result.rival_version);
+  return text;
+}
+
+}  // namespace kvkeep::bench

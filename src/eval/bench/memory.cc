@@ -1,0 +1,201 @@
+#include "eval/bench/memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/aligned_buffer.h"
+#include "base/rng.h"
+#include "eval/table.h"
+
+namespace kvkeep::bench {
+namespace {
+
+constexpr int kHeads = 64;                        // layers x kv_heads that grow together
+constexpr int64_t kItemBlocks = 64;               // of one work item
+constexpr size_t kLeastRead = size_t{256} << 20;  // of one measurement
+constexpr double kRandomBar = 0.85;
+
+using Order = std::vector<const std::byte*>;
+
+size_t huge_page_bytes() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("AnonHugePages:"))
+      return static_cast<size_t>(std::strtoull(line.c_str() + 14, nullptr, 10)) << 10;
+  return 0;
+}
+
+// Each thread reads its share of the buffer over and over.
+double read_set(ThreadPool& pool, const AlignedBuffer<std::byte>& buffer, size_t bytes) {
+  const size_t share = bytes / static_cast<size_t>(pool.size());
+  const size_t repeats = std::max<size_t>(1, kLeastRead / bytes);
+  const double seconds = pool_seconds_of(pool, [&] {
+    pool.run(pool.size(), [&](int64_t item, int) {
+      for (size_t i = 0; i < repeats; ++i)
+        keep(read_sum(buffer.data() + static_cast<size_t>(item) * share, share));
+    });
+  });
+  return 1e-9 * static_cast<double>(share * repeats * static_cast<size_t>(pool.size())) / seconds;
+}
+
+double read_blocks(ThreadPool& pool, const Order& order, size_t bytes) {
+  const auto blocks = static_cast<int64_t>(order.size());
+  const double seconds = pool_seconds_of(pool, [&] {
+    pool.run((blocks + kItemBlocks - 1) / kItemBlocks, [&](int64_t item, int) {
+      for (int64_t b = item * kItemBlocks; b < std::min(blocks, (item + 1) * kItemBlocks); ++b)
+        keep(read_sum(order[static_cast<size_t>(b)], bytes));
+    });
+  });
+  return 1e-9 * static_cast<double>(order.size() * bytes) / seconds;
+}
+
+// The three orders of the blocks of a cache that grew token by token.
+struct Orders {
+  Order sequential, by_head, random;
+};
+
+Orders grow(Sequence* cache, size_t blocks) {
+  const int rounds = static_cast<int>(blocks / kHeads) + 1;
+  const int level = cache->levels() - 1;
+  for (int round = 0; round < rounds; ++round)
+    for (int head = 0; head < kHeads; ++head)
+      for (int t = 0; t < kTierBlockSlots; ++t)
+        cache->tier(0, head, level).append(round * kTierBlockSlots + t, 0.0f);
+  Orders orders;
+  for (int head = 0; head < kHeads; ++head)
+    for (int b = 0; b < rounds; ++b)
+      orders.by_head.push_back(cache->tier(0, head, level).k_part(b));
+  orders.sequential = orders.random = orders.by_head;
+  std::sort(orders.sequential.begin(), orders.sequential.end());
+  Rng rng(1);
+  for (size_t i = orders.random.size(); i > 1; --i)
+    std::swap(orders.random[i - 1], orders.random[rng.below(i)]);
+  return orders;
+}
+
+// Rows of one layout, for each number of threads.
+Result<bool> add_blocks(const LayoutPair& layouts, const MemoryOptions& options,
+                        const std::vector<std::unique_ptr<ThreadPool>>& pools,
+                        const std::function<bool()>& tick, std::vector<BlockRow>* rows) {
+  const auto plan = plan_of(layouts);
+  if (!plan) return tl::unexpected(plan.error());
+  auto pipeline = Pipeline::make(*plan, {1, kHeads, 128, 1 << 20, {}});
+  if (!pipeline) return tl::unexpected(pipeline.error());
+  const auto shapes = pipeline->tier_shapes();
+  const size_t bytes = shapes.back().k_bytes + shapes.back().v_bytes;
+  const size_t huge = huge_page_bytes();
+  Sequence cache(1, kHeads, shapes);
+  const Orders orders = grow(&cache, options.pool_bytes / bytes);
+  const double share = static_cast<double>(huge_page_bytes() - std::min(huge, huge_page_bytes())) /
+                       static_cast<double>(cache.resident_bytes());
+  for (const auto& pool : pools) {
+    std::vector<double> sequential, by_head, random;
+    for (int round = -1; round < options.rounds; ++round) {
+      const double s = read_blocks(*pool, orders.sequential, bytes);
+      const double h = read_blocks(*pool, orders.by_head, bytes);
+      const double r = read_blocks(*pool, orders.random, bytes);
+      if (!tick()) return false;
+      if (round < 0) continue;
+      sequential.push_back(s), by_head.push_back(h), random.push_back(r);
+    }
+    rows->push_back({layouts, bytes, pool->size(), std::min(1.0, share), spread_of(sequential),
+                     ratio_of(by_head, sequential), ratio_of(random, sequential)});
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<MemoryResult> bench_memory(const MemoryOptions& options, const ProgressFn& progress) {
+  std::vector<size_t> sizes;
+  for (size_t bytes = size_t{16} << 10; bytes <= options.most_bytes; bytes *= 4)
+    sizes.push_back(bytes);
+  const LayoutPair exact{}, u4{{LayoutId::u4, kGroupHalf}, {LayoutId::u4, kGroupHalf}},
+      u2{{LayoutId::u2, kGroupHalf}, {LayoutId::u2, kGroupHalf}};
+  std::vector<std::unique_ptr<ThreadPool>> pools;
+  for (int threads : options.threads) pools.push_back(std::make_unique<ThreadPool>(threads));
+  const double total =
+      static_cast<double>((sizes.size() + 3) * pools.size()) * (options.rounds + 1);
+  double done = 0;
+  const auto tick = [&] { return !progress || progress(++done, total); };
+
+  MemoryResult result;
+  AlignedBuffer<std::byte> buffer(sizes.empty() ? 0 : sizes.back());
+  std::vector<std::vector<double>> rates(sizes.size());
+  for (const auto& pool : pools) {
+    for (auto& rate : rates) rate.clear();
+    for (int round = -1; round < options.rounds; ++round)
+      for (size_t i = 0; i < sizes.size(); ++i) {
+        const double rate = read_set(*pool, buffer, sizes[i]);
+        result.interrupted = !tick();
+        if (result.interrupted) return result;
+        if (round >= 0) rates[i].push_back(rate);
+      }
+    for (size_t i = 0; i < sizes.size(); ++i)
+      result.reads.push_back({sizes[i], pool->size(), spread_of(rates[i])});
+  }
+  buffer = {};
+  for (const LayoutPair& layouts : {exact, u4, u2}) {
+    const auto all = add_blocks(layouts, options, pools, tick, &result.blocks);
+    if (!all) return tl::unexpected(all.error());
+    result.interrupted = !*all;
+    if (result.interrupted) break;
+  }
+  return result;
+}
+
+std::vector<Bar> memory_bars(const std::vector<BlockRow>& rows) {
+  std::vector<Bar> bars;
+  for (const BlockRow& row : rows)
+    bars.push_back({fmt::format("random blocks of {} bytes ({}): share of sequential",
+                                row.block_bytes, row.layouts.name()),
+                    row.threads, kRandomBar, row.random.median});
+  return bars;
+}
+
+Json memory_json(const MemoryResult& result) {
+  Json reads = Json::array(), blocks = Json::array();
+  for (const ReadRow& row : result.reads)
+    reads.push_back({{"bytes", row.bytes},
+                     {"threads", row.threads},
+                     {"gb_per_s", row.gb_per_s.median},
+                     {"gb_per_s_min", row.gb_per_s.min},
+                     {"gb_per_s_max", row.gb_per_s.max}});
+  for (const BlockRow& row : result.blocks)
+    blocks.push_back({{"layout_k", layout_name(row.layouts.k)},
+                      {"layout_v", layout_name(row.layouts.v)},
+                      {"block_bytes", row.block_bytes},
+                      {"threads", row.threads},
+                      {"huge_page_share", row.huge_page_share},
+                      {"sequential_gb_per_s", row.sequential_gb_per_s.median},
+                      {"by_head_of_sequential", row.by_head.median},
+                      {"random_of_sequential", row.random.median},
+                      {"random_of_sequential_min", row.random.min},
+                      {"random_of_sequential_max", row.random.max}});
+  return {{"reads", reads}, {"blocks", blocks}};
+}
+
+std::string memory_text(const MemoryResult& result) {
+  Table reads({"working set", "threads", "GB/s (min-max)"});
+  for (const ReadRow& row : result.reads)
+    reads.add({human_bytes(static_cast<double>(row.bytes)), std::to_string(row.threads),
+               fmt::format("{:.1f} ({:.1f}-{:.1f})", row.gb_per_s.median, row.gb_per_s.min,
+                           row.gb_per_s.max)});
+  Table blocks({"<layout", "block bytes", "threads", "huge pages", "sequential GB/s",
+                "head by head", "random (min-max)"});
+  for (const BlockRow& row : result.blocks)
+    blocks.add(
+        {row.layouts.name(), std::to_string(row.block_bytes), std::to_string(row.threads),
+         fmt::format("{:.0f} %", 100 * row.huge_page_share),
+         fmt::format("{:.1f}", row.sequential_gb_per_s.median),
+         fmt::format("{:.2f}", row.by_head.median),
+         fmt::format("{:.2f} ({:.2f}-{:.2f})", row.random.median, row.random.min, row.random.max)});
+  return "plain reads, 16 bytes a load\n" + reads.text() +
+         "\nblocks of 64 tokens from the pool, shares of the sequential rate\n" + blocks.text();
+}
+
+}  // namespace kvkeep::bench

@@ -1,0 +1,160 @@
+"""The part of docs/results.md about speed, from results/bench-*.json (`kvkeep bench ... --json`)."""
+
+import os
+
+from common import load, provenance, table
+
+ATTENTION = (("bench-attention.json", "Decode attention, layout by layout"),
+             ("bench-attention-contexts.json", "Contexts and groups of query heads"))
+DECODE = (("bench-decode.json", "The embedded model"),
+          ("bench-decode-random.json", "Random weights: 8 layers, 32/8 heads of 128 channels"),
+          ("bench-decode-steal.json", "With one of two cores taken away"))
+INTRO = """## Speed
+
+Everything that is compared was measured in turn in each of several rounds, and ratios were taken inside rounds: figures are
+medians, with the extremes in brackets. *Of read* is the share of the rate at which a plain loop reads the same bytes in the
+same round; *x f16* is how many times as fast as the f16 cache of the same shape. One `kv token` is the keys and values of
+one token of one kv head, read for all query heads of its group."""
+
+
+def spread(row, key, digits):
+    if key not in row:
+        return ""
+    return f"{row[key]:.{digits}f} ({row[key + '_min']:.{digits}f}-{row[key + '_max']:.{digits}f})"
+
+
+def layouts(row):
+    return row["layout_k"] + ("" if row["layout_k"] == row["layout_v"] else "/" + row["layout_v"])
+
+
+def tokens(count):
+    return f"{count // 1024}K" if count and count % 1024 == 0 else str(count)
+
+
+def section(result, title, parts):
+    load_average = result["machine"].get("load_average")
+    note = "" if load_average is None else f" Load of the machine before the run: {load_average:.1f}."
+    stopped = " The run was stopped before its end." if result.get("interrupted") else ""
+    return "\n\n".join([f"### {title}", provenance(result) + note + stopped] + parts)
+
+
+def attention(result, title):
+    rows = result["results"]
+    threads = sorted({row["threads"] for row in rows})
+    groups = {}
+    for row in rows:
+        key = (row["context"], row["gqa_ratio"], row["head_dim"], layouts(row))
+        groups.setdefault(key, {})[row["threads"]] = row
+    titles = ["context:", "gqa:", "keys/values"]
+    for count in threads:
+        titles += [f"ns a kv token, {count} thr.:", "GB/s:", "of read:", "x f16:"]
+    lines = []
+    for (context, gqa, _, name), by_threads in groups.items():
+        line = [tokens(context), gqa, f"`{name}`"]
+        for count in threads:
+            row = by_threads[count]
+            line += [spread(row, "ns_per_kv_token", 1), f"{row['gb_per_s']:.1f}",
+                     spread(row, "fraction_of_read", 2), spread(row, "speed_up_over_f16", 2)]
+        lines.append(line)
+    return section(result, title, [table(titles, lines)])
+
+
+def memory(result):
+    reads, blocks = result["results"]["reads"], result["results"]["blocks"]
+    counts = sorted({row["threads"] for row in reads})
+    sizes = sorted({row["bytes"] for row in reads})
+    rate = {(row["bytes"], row["threads"]): spread(row, "gb_per_s", 1) for row in reads}
+    first = table(["working set:"] + [f"GB/s, {count} thr.:" for count in counts],
+                  [[f"{size // 1024} KiB"] + [rate[size, count] for count in counts]
+                   for size in sizes])
+    second = table(["blocks of", "bytes:", "threads:", "on huge pages:", "sequential GB/s:",
+                    "head by head:", "random:"],
+                   [[f"`{layouts(row)}`", row["block_bytes"], row["threads"],
+                     f"{100 * row['huge_page_share']:.0f} %", f"{row['sequential_gb_per_s']:.1f}",
+                     f"{row['by_head_of_sequential']:.2f}", spread(row, "random_of_sequential", 2)]
+                    for row in blocks])
+    return section(result, "Memory", [first, "Blocks of 64 tokens from the pool, as shares of the "
+                                      "sequential rate:", second])
+
+
+def compress(result):
+    results = result["results"]
+    encode = table(["keys/values", "rows at once:", "G values/s of one core:"],
+                   [[f"`{layouts(row)}`", row["rows"], spread(row, "g_values_per_s", 3)]
+                    for row in results["encode"]])
+    prompt = table(["plan", "tokens:", "share of the prompt's time:", "seconds:"],
+                   [[f"`{row['plan']}`", row["tokens"],
+                     f"{100 * row['share']:.1f} % ({100 * row['share_min']:.1f}-"
+                     f"{100 * row['share_max']:.1f})", f"{row['cpu_seconds']:.3f}"]
+                    for row in results["prompt"]])
+    slices = table(["past", "queries:", "G pairs/s:", "of f16:"],
+                   [[f"{row['past']} tokens of `{layouts(row)}`", row["queries"],
+                     f"{row['g_pairs_per_s']:.3f}", spread(row, "of_f16", 2)]
+                    for row in results["slices"]])
+    scores = table(["plan", "phase", "context:", "extra time:"],
+                   [[f"`{row['plan']}`", row["phase"], tokens(row["context"]),
+                     f"{100 * row['extra']:.1f} % ({100 * row['extra_min']:.1f} to "
+                     f"{100 * row['extra_max']:.1f})"] for row in results["scores"]])
+    return section(result, "Compression", [
+        "Rows that go down a tier, from reading them to packing their codes:", encode,
+        "What compressing takes of reading a prompt:", prompt,
+        "New prompt tokens that attend over a past in memory, pairs of a query row and a token:",
+        slices, "Attention handed to the scorer, time over the same read without it:", scores])
+
+
+def decode(result, title):
+    rows = result["results"]
+    rival = bool(result["rival"]["best_mode"])
+    steal = any("slow_down" in row for row in rows)
+    titles = ["engine", "plan or mode", "depth:", "tokens/s:", "ns a kv token:"]
+    titles += ["x rival's best:"] if rival else []
+    titles += ["x time with a core less:"] if steal else []
+    lines = []
+    for row in rows:
+        line = [row["engine"], f"`{row['mode']}`", tokens(row["depth"]),
+                spread(row, "tokens_per_s", 1), spread(row, "ns_per_kv_token", 1)]
+        line += [spread(row, "times_rival", 1)] if rival else []
+        line += [spread(row, "slow_down", 2)] if steal else []
+        lines.append(line)
+    parts = [table(titles, lines)]
+    if result["made_up_rows"]:
+        parts.insert(0, "The caches are filled with made-up rows: reading such a prompt would take "
+                        "hours and leave the same bytes to read.")
+    if rival:
+        parts.append(f"The rival is {result['rival']['version']}; its best mode at the greatest "
+                     f"depth is `{result['rival']['best_mode']}`. *x rival's best* compares what "
+                     "the cache adds to a token at the same depth.")
+    return section(result, title, parts)
+
+
+def bars(results):
+    lines = []
+    for result in results:
+        for bar in result.get("bars", []):
+            sign, wanted = ("<=", bar["at_most"]) if "at_most" in bar else (">=", bar["at_least"])
+            lines.append([bar["what"], bar["threads"], f"{sign} {wanted:.2f}",
+                          f"{bar['measured']:.2f}", "met" if bar["met"] else "missed"])
+    return "### What is demanded\n\n" + table(
+        ["bar", "threads:", "wanted:", "measured:", ""], lines) if lines else ""
+
+
+def tables(results_dir):
+    if not os.path.isdir(results_dir):
+        return ""
+    parts, results = [], []
+
+    def add(name, write):
+        result = load(results_dir, name)
+        if result is not None:
+            results.append(result)
+            parts.append(write(result))
+
+    for name, title in ATTENTION:
+        add(name, lambda result, title=title: attention(result, title))
+    add("bench-memory.json", memory)
+    add("bench-compress.json", compress)
+    for name, title in DECODE:
+        add(name, lambda result, title=title: decode(result, "Whole engine: " + title))
+    if not parts:
+        return ""
+    return "\n\n".join(part for part in [INTRO, bars(results)] + parts if part)
