@@ -193,6 +193,40 @@ TEST(Attention, PrefillEqualsTheOracleForEveryPreset) {
     }
 }
 
+// Pasts of several chunks on several levels, and slices of several items.
+TEST(Attention, PrefillOverALongPastEqualsTheOracle) {
+  for (const char* plan : {"mikv", "mikv-int8", "h2o:keep=0.9", "rtn4", "snapkv"})
+    for (const Setting& setting : {Setting{2, 1, 8, 2}, Setting{1, 6, 24, 1}}) {
+      Fixture f(plan, setting);
+      for (int slice : {300, 260, 65}) {
+        f.append(slice);
+        const auto before = scores(f);
+        const auto q = f.normals(f.q_size(slice));
+        std::vector<float> out(q.size());
+        std::vector<std::vector<double>> mass;
+        const auto expected = f.oracle(slice, q, &mass);
+        f.prefill.attend(&f.cache, 0, slice, q.data(), out.data(), &f.pool);
+        expect_close(out, expected, plan);
+        expect_scores_grew(f, mass, before, plan);
+        f.demote(slice == 300);
+      }
+    }
+}
+
+TEST(Attention, PrefillScratchDoesNotGrowWithTheContextUnlessScoresAreWanted) {
+  const auto bytes = [](const char* plan, int past) {
+    Fixture f(plan, {2, 2, 32, 2});
+    f.append(past);
+    const auto q = f.normals(f.q_size(64));
+    std::vector<float> out(q.size());
+    f.prefill.attend(&f.cache, 0, 64, q.data(), out.data(), &f.pool);
+    return f.prefill.scratch_bytes();
+  };
+  EXPECT_LT(bytes("f16", 20000), bytes("f16", 1000) + 8192);
+  // 128 queries a thread, 4 bytes each, and the mass of two heads.
+  EXPECT_LT(bytes("h2o", 20000), bytes("f16", 20000) + 20000u * (2 * 128 * 4 + 2 * 4) * 3 / 2);
+}
+
 TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
   std::vector<float> reference;
   for (int threads : {1, 2, 5}) {
@@ -203,6 +237,10 @@ TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
     const auto q = f.normals(f.q_size(1));
     std::vector<float> out(q.size());
     f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
+    const auto slice_q = f.normals(f.q_size(200));
+    out.resize(out.size() + slice_q.size());
+    f.append(199);
+    f.prefill.attend(&f.cache, 0, 200, slice_q.data(), out.data() + q.size(), &f.pool);
     if (reference.empty()) reference = out;
     EXPECT_EQ(out, reference);
   }

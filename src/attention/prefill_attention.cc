@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <utility>
 
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
@@ -10,73 +12,182 @@
 namespace kvkeep {
 namespace {
 
-constexpr int kRowBlock = 64;    // query rows of one product
-constexpr int kReadSlots = 256;  // slots one item reads
+constexpr int kChunkRows = 256;                   // cached rows read together
+constexpr int kItemQueries = 256;                 // q_heads x query rows of an item, about
+constexpr int kMinItemRows = 16, kItemRows = 64;  // query rows a product needs, and likes
+constexpr size_t kKeptBytes = size_t{16} << 20;   // of kept exponentials, per thread
 
 }  // namespace
 
-void PrefillAttention::plan_ranges(const Sequence& cache, int layer) {
-  ranges_.clear();
-  head_rows_.assign(static_cast<size_t>(heads_.kv_heads), 0);
+void PrefillAttention::plan_chunks(const Sequence& cache, int layer) {
+  chunks_.clear();
+  head_chunks_.clear();
+  kept_rows_ = kept_chunks_ = 0;
   for (int h = 0; h < heads_.kv_heads; ++h) {
-    size_t& row = head_rows_[static_cast<size_t>(h)];
+    Head head{chunks_.size(), 0, 0, 0};
+    int kept_chunks = 0;
     for (int level = cache.levels() - 1; level >= 0; --level) {
       const int size = cache.tier(layer, h, level).size();
-      for (int first = 0; first < size; first += kReadSlots) {
-        const int count = std::min(kReadSlots, size - first);
-        ranges_.push_back({h, level, first, count, row});
-        row += static_cast<size_t>(count);
+      const bool ranked =
+          observed_rows_ > 0 && pipeline_->levels()[static_cast<size_t>(level)].scored;
+      for (int first = 0; first < size; first += kChunkRows) {
+        const int count = std::min(kChunkRows, size - first);
+        chunks_.push_back({level, first, count, head.rows, ranked ? head.kept_rows : -1});
+        head.rows += count;
+        head.kept_rows += ranked ? count : 0;
+        kept_chunks += ranked;
       }
     }
+    head.last_chunk = chunks_.size();
+    head_chunks_.push_back(head);
+    kept_rows_ = std::max(kept_rows_, head.kept_rows);
+    kept_chunks_ = std::max(kept_chunks_, kept_chunks);
   }
-  rows_ = *std::max_element(head_rows_.begin(), head_rows_.end());
+}
+
+// How many query rows an item takes must not depend on the number of threads: results would.
+void PrefillAttention::plan_scratch(int tokens, int workers) {
+  const int group = heads_.gqa_ratio;
+  item_rows_ = std::max(kItemRows, kItemQueries / group);
+  if (kept_rows_ > 0) {
+    const size_t row_bytes = static_cast<size_t>(group) * static_cast<size_t>(kept_rows_) * 4;
+    const auto fitting = static_cast<int>(std::min<size_t>(kKeptBytes / row_bytes, 1024));
+    item_rows_ = std::clamp(fitting / kMinItemRows * kMinItemRows, kMinItemRows, item_rows_);
+  }
+  item_rows_ = std::min(item_rows_, tokens);
+  groups_ = (tokens + item_rows_ - 1) / item_rows_;
+  const auto rows = static_cast<size_t>(item_rows_), queries = rows * static_cast<size_t>(group);
+  worker_floats_ = 2 * kChunkRows * static_cast<size_t>(heads_.head_dim) + rows * kChunkRows +
+                   2 * queries + queries * static_cast<size_t>(kept_rows_ + kept_chunks_);
+  worker_floats_ = (worker_floats_ + 15) / 16 * 16;
+  scratch_.resize(static_cast<size_t>(workers) * worker_floats_);
+}
+
+PrefillAttention::Scratch PrefillAttention::scratch_of(int worker) {
+  float* at = scratch_.data() + static_cast<size_t>(worker) * worker_floats_;
+  const auto take = [&at](size_t n) { return std::exchange(at, at + n); };
+  const auto rows = static_cast<size_t>(item_rows_);
+  const size_t queries = rows * static_cast<size_t>(heads_.gqa_ratio);
+  const size_t chunk = kChunkRows * static_cast<size_t>(heads_.head_dim);
+  Scratch scratch;
+  scratch.keys = take(chunk);
+  scratch.values = take(chunk);
+  scratch.logits = take(rows * kChunkRows);
+  scratch.kept = take(queries * static_cast<size_t>(kept_rows_));
+  scratch.max = take(queries);
+  scratch.sum = take(queries);
+  scratch.kept_max = take(queries * static_cast<size_t>(kept_chunks_));
+  return scratch;
+}
+
+// One chunk for q_head g of the group: q and out point at its first row. The row r sees the first
+// visible + r columns.
+void PrefillAttention::attend_chunk(const Chunk& chunk, int columns, int g, int visible, int count,
+                                    const float* q, float* out, const Scratch& scratch,
+                                    bool keep) const {
+  const KernelTable& table = kernels();
+  const int d = heads_.head_dim, width = heads_.kv_heads * heads_.gqa_ratio * d;
+  const int stride = keep ? kept_rows_ : kChunkRows;
+  const ptrdiff_t first_query = static_cast<ptrdiff_t>(g) * item_rows_;
+  float* logits =
+      keep ? scratch.kept + first_query * kept_rows_ + chunk.kept_column : scratch.logits;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  gemm_nt(count, columns, d, scale, q, width, scratch.keys, d, 0.0f, logits, stride);
+  for (int r = 0; r < count; ++r) {
+    float* row = logits + static_cast<ptrdiff_t>(r) * stride;
+    const int seen = std::clamp(visible + r, 0, columns);
+    std::fill(row + seen, row + columns, 0.0f);
+    if (seen == 0) continue;
+    float &max = scratch.max[first_query + r], &sum = scratch.sum[first_query + r];
+    const float top = std::max(max, table.max(row, seen));
+    if (top > max && sum > 0.0f) {
+      const float factor = rescale(max, top);
+      table.scale(out + static_cast<ptrdiff_t>(r) * width, d, factor);
+      sum *= factor;
+    }
+    max = top;
+    sum += table.exp_sum(row, seen, top);
+  }
+  gemm_nn(count, d, columns, 1.0f, logits, stride, scratch.values, d,
+          chunk.column == 0 ? 0.0f : 1.0f, out, width);
+}
+
+// mass[ranked rows] += the probabilities of the observed rows.
+void PrefillAttention::add_mass(const Head& head, int first, int count, const Scratch& scratch,
+                                float* mass) const {
+  const KernelTable& table = kernels();
+  const int queries = heads_.gqa_ratio * item_rows_;
+  const float* max = scratch.kept_max;
+  for (size_t i = head.first_chunk; i < head.last_chunk; ++i) {
+    const Chunk& chunk = chunks_[i];
+    if (chunk.kept_column < 0) continue;
+    for (int g = 0; g < heads_.gqa_ratio; ++g)
+      for (int r = 0; r < count; ++r) {
+        const int query = g * item_rows_ + r;
+        // Columns after the row's own place hold nothing, or the exponentials of an earlier item.
+        const int last = head.rows - static_cast<int>(observed_.size()) + first + r + 1;
+        const int seen = std::min(chunk.count, last - chunk.column);
+        if (!observed_[static_cast<size_t>(first + r)] || seen <= 0) continue;
+        const float factor = rescale(max[query], scratch.max[query]) / scratch.sum[query];
+        table.add_scaled(
+            scratch.kept + static_cast<ptrdiff_t>(query) * kept_rows_ + chunk.kept_column, seen,
+            factor, mass + chunk.kept_column);
+      }
+    max += queries;
+  }
 }
 
 // Query rows first .. first+count-1 of every q_head of one kv_head.
-void PrefillAttention::attend_rows(int kv_head, int first, int count, int tokens, const float* q,
-                                   float* out, float* probabilities, float* mass) const {
-  const KernelTable& table = kernels();
-  const int d = heads_.head_dim, width = heads_.kv_heads * heads_.gqa_ratio * d;
-  const size_t rows = head_rows_[static_cast<size_t>(kv_head)];
-  const int stride = static_cast<int>(rows_);
-  const int past = static_cast<int>(rows) - tokens;
-  const int columns = past + first + count;
-  const float* keys = keys_.data() + static_cast<size_t>(kv_head) * rows_ * static_cast<size_t>(d);
-  const float* values =
-      values_.data() + static_cast<size_t>(kv_head) * rows_ * static_cast<size_t>(d);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  for (int g = 0; g < heads_.gqa_ratio; ++g) {
-    const auto offset =
-        static_cast<ptrdiff_t>(first) * width + (kv_head * heads_.gqa_ratio + g) * d;
-    gemm_nt(count, columns, d, scale, q + offset, width, keys, d, 0.0f, probabilities, stride);
-    for (int r = 0; r < count; ++r) {
-      float* row = probabilities + static_cast<ptrdiff_t>(r) * stride;
-      const int visible = past + first + r + 1;
-      const float sum = table.exp_sum(row, visible, table.max(row, visible));
-      table.scale(row, visible, 1.0f / sum);
-      std::fill(row + visible, row + columns, 0.0f);
-      if (mass && observed_[static_cast<size_t>(first + r)])
-        for (int c = 0; c < visible; ++c) mass[c] += row[c];
-    }
-    gemm_nn(count, d, columns, 1.0f, probabilities, stride, values, d, 0.0f, out + offset, width);
+void PrefillAttention::attend_rows(const Sequence& cache, HeadIndex index, int first, int count,
+                                   int tokens, const float* q, float* out, const Scratch& scratch,
+                                   float* mass) const {
+  const int d = heads_.head_dim, group = heads_.gqa_ratio, width = heads_.kv_heads * group * d;
+  const int queries = group * item_rows_;
+  const Head& head = head_chunks_[static_cast<size_t>(index.kv_head)];
+  const int visible = head.rows - tokens + first + 1;  // columns the first row sees
+  const auto at = [&](int g) {
+    return static_cast<ptrdiff_t>(first) * width + (index.kv_head * group + g) * d;
+  };
+  std::fill_n(scratch.max, queries, -std::numeric_limits<float>::infinity());
+  std::fill_n(scratch.sum, queries, 0.0f);
+  float* kept_max = scratch.kept_max;
+  for (size_t i = head.first_chunk; i < head.last_chunk; ++i) {
+    const Chunk& chunk = chunks_[i];
+    const int columns = std::min(chunk.count, visible + count - 1 - chunk.column);
+    if (columns <= 0) break;
+    pipeline_->read_rows(cache, index, chunk.level, chunk.first, columns, scratch.keys,
+                         scratch.values);
+    const bool keep = mass && chunk.kept_column >= 0;
+    for (int g = 0; g < group; ++g)
+      attend_chunk(chunk, columns, g, visible - chunk.column, count, q + at(g), out + at(g),
+                   scratch, keep);
+    if (!keep) continue;
+    std::memcpy(kept_max, scratch.max, static_cast<size_t>(queries) * sizeof(float));
+    kept_max += queries;
   }
+  for (int g = 0; g < group; ++g)
+    for (int r = 0; r < count; ++r)
+      kernels().scale(out + at(g) + static_cast<ptrdiff_t>(r) * width, d,
+                      1.0f / scratch.sum[g * item_rows_ + r]);
+  if (mass) add_mass(head, first, count, scratch, mass);
 }
 
-void PrefillAttention::score(Sequence* cache, int layer, int kv_head, int row_blocks) const {
-  const float* base = mass_.data() + static_cast<size_t>(kv_head * row_blocks) * rows_;
-  for (const Range& range : ranges_) {
-    if (range.kv_head != kv_head || !pipeline_->levels()[static_cast<size_t>(range.level)].scored)
-      continue;
-    Tier& tier = cache->tier(layer, kv_head, range.level);
-    for (int slot = range.first; slot < range.first + range.count; slot += kBlockTokens) {
-      const int count = std::min(kBlockTokens, range.first + range.count - slot);
+void PrefillAttention::score(Sequence* cache, int layer, int kv_head) const {
+  const Head& head = head_chunks_[static_cast<size_t>(kv_head)];
+  const auto kept = static_cast<size_t>(kept_rows_);
+  const float* base = mass_.data() + static_cast<size_t>(kv_head * groups_) * kept;
+  for (size_t i = head.first_chunk; i < head.last_chunk; ++i) {
+    const Chunk& chunk = chunks_[i];
+    if (chunk.kept_column < 0) continue;
+    Tier& tier = cache->tier(layer, kv_head, chunk.level);
+    for (int done = 0; done < chunk.count; done += kBlockTokens) {
+      const int count = std::min(kBlockTokens, chunk.count - done);
       float mass[kBlockTokens] = {};
-      for (int r = 0; r < row_blocks; ++r) {
-        const float* part =
-            base + static_cast<size_t>(r) * rows_ + range.row + (slot - range.first);
+      for (int group = 0; group < groups_; ++group) {
+        const float* part = base + static_cast<size_t>(group) * kept + chunk.kept_column + done;
         for (int t = 0; t < count; ++t) mass[t] += part[t];
       }
-      pipeline_->update_scores(&tier, slot / kBlockTokens, count,
+      pipeline_->update_scores(&tier, (chunk.first + done) / kBlockTokens, count,
                                {mass, static_cast<size_t>(count)}, observed_rows_);
     }
   }
@@ -97,40 +208,30 @@ void PrefillAttention::observe_rows(const Sequence& cache, int layer, int tokens
 }
 
 void PrefillAttention::release() {
-  for (auto* buffer : {&keys_, &values_, &probabilities_, &mass_}) *buffer = {};
+  scratch_ = {};
+  mass_ = {};
 }
 
 void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const float* q, float* out,
                               ThreadPool* pool) {
-  plan_ranges(*cache, layer);
-  const auto kv_heads = static_cast<size_t>(heads_.kv_heads);
-  const auto d = static_cast<size_t>(heads_.head_dim);
-  keys_.resize(kv_heads * rows_ * d);
-  values_.resize(kv_heads * rows_ * d);
-  probabilities_.resize(static_cast<size_t>(pool->size()) * kRowBlock * rows_);
-  pool->run(static_cast<int64_t>(ranges_.size()), [&](int64_t i, int) {
-    const Range& range = ranges_[static_cast<size_t>(i)];
-    const size_t at = (static_cast<size_t>(range.kv_head) * rows_ + range.row) * d;
-    pipeline_->read_rows(*cache, {layer, range.kv_head}, range.level, range.first, range.count,
-                         keys_.data() + at, values_.data() + at);
-  });
-  const int row_blocks = (tokens + kRowBlock - 1) / kRowBlock;
   observe_rows(*cache, layer, tokens);
+  plan_chunks(*cache, layer);
+  plan_scratch(tokens, pool->size());
   const bool observe = observed_rows_ > 0;
-  if (observe) {
-    mass_.resize(kv_heads * static_cast<size_t>(row_blocks) * rows_);
-    std::memset(mass_.data(), 0, mass_.size() * sizeof(float));
-  }
-  pool->run(heads_.kv_heads * row_blocks, [&](int64_t item, int worker) {
-    const int kv_head = static_cast<int>(item) / row_blocks;
-    const int first = static_cast<int>(item) % row_blocks * kRowBlock;
-    attend_rows(kv_head, first, std::min(kRowBlock, tokens - first), tokens, q, out,
-                probabilities_.data() + static_cast<size_t>(worker) * kRowBlock * rows_,
-                observe ? mass_.data() + static_cast<size_t>(item) * rows_ : nullptr);
+  mass_.resize(static_cast<size_t>(heads_.kv_heads * groups_) * static_cast<size_t>(kept_rows_));
+  if (observe) std::memset(mass_.data(), 0, mass_.size() * sizeof(float));
+  pool->run(heads_.kv_heads * groups_, [&](int64_t item, int worker) {
+    const int kv_head = static_cast<int>(item) / groups_;
+    const int first = static_cast<int>(item) % groups_ * item_rows_;
+    const int count = std::min(item_rows_, tokens - first);
+    const bool seen = std::any_of(observed_.begin() + first, observed_.begin() + first + count,
+                                  [](uint8_t row) { return row != 0; });
+    attend_rows(*cache, {layer, kv_head}, first, count, tokens, q, out, scratch_of(worker),
+                seen ? mass_.data() + static_cast<size_t>(item) * static_cast<size_t>(kept_rows_)
+                     : nullptr);
   });
   if (!observe) return;
-  pool->run(heads_.kv_heads,
-            [&](int64_t h, int) { score(cache, layer, static_cast<int>(h), row_blocks); });
+  pool->run(heads_.kv_heads, [&](int64_t h, int) { score(cache, layer, static_cast<int>(h)); });
 }
 
 }  // namespace kvkeep

@@ -1,10 +1,15 @@
 // Attention of a slice of new tokens over everything a layer holds, by matrix products.
 //
-// The layer's rows are read once into float32 scratch (compressed tiers first, the exact tier last,
-// so that the slice's own rows stand at the end and the causal mask is a ragged right edge). Then
-// 64 query rows at a time: S = q K^T, softmax, out = S V; no buffer grows with tokens^2. The
-// softmax rows also give the attention mass that scorers observe, exactly, at the price of one
-// column sum.
+// A work item is a group of query rows of one kv_head, with all its q_heads. It walks the head's
+// rows in chunks (compressed tiers first, the exact tier last, so that the slice's own rows stand
+// at the end and the causal mask is a ragged right edge): a chunk is read once to float32, then S =
+// q K^T, a step of online softmax (Milakov and Gimelshein 2018) and out += S V. Scratch for keys
+// and values is one chunk a thread, however long the context.
+//
+// Scorers want the attention mass exactly, and a probability is known only once its row has seen
+// every chunk. So the exponentials of ranked tiers are kept while an item runs, with the maximum
+// each was taken at, and corrected when it ends; items get fewer rows when that would take more
+// than kKeptBytes. What a read observes thus costs one multiplication and addition a logit.
 #pragma once
 
 #include <vector>
@@ -26,30 +31,52 @@ class PrefillAttention {
   void release();
 
   size_t scratch_bytes() const {
-    return keys_.bytes() + values_.bytes() + probabilities_.bytes() + mass_.bytes();
+    return scratch_.bytes() + mass_.bytes() + chunks_.capacity() * sizeof(Chunk);
   }
 
  private:
-  struct Range {
-    int kv_head, level, first, count;  // slots
-    size_t row;                        // first row in the head's scratch
+  // Rows of one tier that are read together.
+  struct Chunk {
+    int level, first, count;  // slots
+    int column;               // of its first row among the head's rows
+    int kept_column;          // among the head's ranked rows; -1 if the tier is not ranked
   };
+  // What one kv_head holds: chunks [first_chunk, last_chunk), rows and ranked rows.
+  struct Head {
+    size_t first_chunk, last_chunk;
+    int rows, kept_rows;
+  };
+  // Where an item works: parts of one thread's scratch.
+  struct Scratch {
+    float *keys, *values;  // [kChunkRows][head_dim]
+    float* logits;         // [item rows][kChunkRows]
+    float *max, *sum;      // [gqa_ratio][item rows]
+    float* kept;           // [gqa_ratio][item rows][ranked rows]: exponentials ...
+    float* kept_max;  // [ranked chunks][gqa_ratio][item rows]: ... and what they are relative to
+  };
+
+  void plan_chunks(const Sequence& cache, int layer);
+  void plan_scratch(int tokens, int workers);
+  Scratch scratch_of(int worker);
   void observe_rows(const Sequence& cache, int layer, int tokens);
-  void plan_ranges(const Sequence& cache, int layer);
-  void attend_rows(int kv_head, int first, int count, int tokens, const float* q, float* out,
-                   float* probabilities, float* mass) const;
-  void score(Sequence* cache, int layer, int kv_head, int row_blocks) const;
+  void attend_rows(const Sequence& cache, HeadIndex index, int first, int count, int tokens,
+                   const float* q, float* out, const Scratch& scratch, float* mass) const;
+  void attend_chunk(const Chunk& chunk, int columns, int g, int visible, int count, const float* q,
+                    float* out, const Scratch& scratch, bool keep) const;
+  void add_mass(const Head& head, int first, int count, const Scratch& scratch, float* mass) const;
+  void score(Sequence* cache, int layer, int kv_head) const;
 
   const Pipeline* pipeline_;
   HeadCounts heads_;
-  size_t rows_ = 0;                // slots of the fullest head
-  std::vector<size_t> head_rows_;  // slots of each kv_head
-  std::vector<Range> ranges_;
+  std::vector<Chunk> chunks_;
+  std::vector<Head> head_chunks_;
   std::vector<uint8_t> observed_;  // [tokens] rows of the slice whose attention counts
   int observed_rows_ = 0;
-  AlignedBuffer<float> keys_, values_;  // [kv_heads][rows][head_dim]
-  AlignedBuffer<float> probabilities_;  // [workers][64][rows]
-  AlignedBuffer<float> mass_;           // [kv_heads][row blocks][rows]
+  int item_rows_ = 0, groups_ = 0;       // query rows of an item, items of a kv_head
+  int kept_rows_ = 0, kept_chunks_ = 0;  // most of any head
+  size_t worker_floats_ = 0;
+  AlignedBuffer<float> scratch_;  // [workers] Scratch
+  AlignedBuffer<float> mass_;     // [kv_heads][groups][ranked rows]
 };
 
 }  // namespace kvkeep

@@ -89,6 +89,7 @@ struct KernelTable {
   float (*max)(const float* x, int n);  // -infinity for n == 0
   float (*dot)(const float* a, const float* b, int n);
   void (*scale)(float* x, int n, float factor);
+  void (*add_scaled)(const float* x, int n, float factor, float* y);  // y += factor * x
   // In-place orthonormal Walsh-Hadamard transform of rows[count][stride]: blocks of `size` (a power
   // of two dividing dim), unsigned, scaled by size^-1/2; its own inverse.
   void (*hadamard)(float* rows, int count, int stride, int dim, int size);

@@ -38,6 +38,7 @@ constexpr KernelTable make_table(const char* name) {
   table.max = max_of;
   table.dot = dot;
   table.scale = scale;
+  table.add_scaled = add_scaled;
   table.hadamard = hadamard;
   table.f16_to_f32 = f16_to_f32_n;
   table.f32_to_f16 = f32_to_f16_n;

@@ -140,6 +140,13 @@ inline void scale(float* x, int n, float factor) {
   for (; i < n; ++i) x[i] *= factor;
 }
 
+inline void add_scaled(const float* x, int n, float factor, float* y) {
+  const Vec f = set(factor);
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) + f * load(x + i));
+  for (; i < n; ++i) y[i] += factor * x[i];
+}
+
 // One block; every ISA adds in the same order, so that results are equal bit for bit.
 inline void hadamard_block(float* x, int size) {
   int half = 1;

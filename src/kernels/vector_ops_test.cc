@@ -82,6 +82,10 @@ TEST(VectorOps, MaxDotScale) {
       table.scale(scaled.data(), n, 0.3f);
       for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(scaled[i], a[i] * 0.3f);
       EXPECT_EQ(scaled.back(), 7.0f);
+      auto summed = scaled;
+      table.add_scaled(a.data(), n, 2.0f, summed.data());
+      for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(summed[i], scaled[i] + a[i] * 2.0f);
+      EXPECT_EQ(summed.back(), 7.0f);
     }
     const float low[] = {-5.0f, -3.0f, -9.0f};
     EXPECT_EQ(table.max(low, 3), -3.0f);
