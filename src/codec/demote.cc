@@ -5,31 +5,19 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "kernels/copy_row.h"
 #include "kernels/isa.h"
 
 namespace kvkeep {
 namespace {
 
-void move_slot(const PartShape& shape, Side side, std::byte* to, int to_slot, const std::byte* from,
-               int from_slot) {
-  if (layout_kind(shape.id) == LayoutKind::exact) {
-    uint16_t row[kMaxHeadDim];
-    get_row_f16(shape, side, from, from_slot, row);
-    put_row_f16(shape, side, to, to_slot, row);
-  } else {
-    RowCodes row;
-    get_row(shape, side, from, from_slot, &row);
-    put_row(shape, side, to, to_slot, row);
-  }
-}
-
 void move_row(const Level& level, Tier* tier, int to, int from) {
   const int to_block = to / kBlockTokens, to_lane = to % kBlockTokens;
   const int from_block = from / kBlockTokens, from_lane = from % kBlockTokens;
-  move_slot(level.k, Side::key, tier->k_part(to_block), to_lane, tier->k_part(from_block),
-            from_lane);
-  move_slot(level.v, Side::value, tier->v_part(to_block), to_lane, tier->v_part(from_block),
-            from_lane);
+  copy_row(level.k, Side::key, tier->k_part(to_block), to_lane, tier->k_part(from_block),
+           from_lane);
+  copy_row(level.v, Side::value, tier->v_part(to_block), to_lane, tier->v_part(from_block),
+           from_lane);
   tier->positions(to_block)[to_lane] = tier->position(from);
   if (level.scored) tier->scores(to_block)[to_lane] = tier->score(from);
 }

@@ -267,10 +267,13 @@ void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
   const bool last = level + 1 == static_cast<int>(levels_.size());
   if (!last) fit(*cache, head);
   std::vector<int> slots = choose(*cache, head, level, tokens, count);
-  if (!last)
-    for (size_t i = 0; i < slots.size(); i += kDemoteBatch)
-      copy_down(cache, head, level,
-                std::span(slots).subspan(i, std::min<size_t>(kDemoteBatch, slots.size() - i)));
+  for (size_t i = 0; !last && i < slots.size();) {  // the first batch fills the last tile
+    const int next = cache->tier(head.layer, head.kv_head, level + 1).size();
+    const auto room = static_cast<size_t>(kDemoteBatch - next % kDemoteBatch);
+    const size_t n = std::min(room, slots.size() - i);
+    copy_down(cache, head, level, std::span(slots).subspan(i, n));
+    i += n;
+  }
   remove_rows(levels_[static_cast<size_t>(level)], &tier, std::move(slots));
 }
 
