@@ -24,14 +24,23 @@ std::byte* map_pages(size_t bytes) {
 }
 
 // `bytes` (a multiple of kLargeRun) on a huge-page boundary.
-std::byte* map_huge(size_t bytes) {
+std::byte* map_aligned(size_t bytes) {
   std::byte* raw = map_pages(bytes + kLargeRun);
   const size_t skew = reinterpret_cast<uintptr_t>(raw) % kLargeRun;
   const size_t before = skew ? kLargeRun - skew : 0;
   if (before) ::munmap(raw, before);
   if (kLargeRun - before) ::munmap(raw + before + bytes, kLargeRun - before);
-  ::madvise(raw + before, bytes, MADV_HUGEPAGE);  // advice: small pages work as well
   return raw + before;
+}
+
+// Advice: small pages work as well.
+void want_huge_pages(std::byte* data, size_t bytes) { ::madvise(data, bytes, MADV_HUGEPAGE); }
+
+// The same for pages in use, now and not when the kernel finds time (Linux 6.1; else it will).
+void make_huge_pages(std::byte* data, size_t bytes) {
+  want_huge_pages(data, bytes);
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, which older headers lack
+  ::madvise(data, bytes, kCollapse);
 }
 
 }  // namespace
@@ -43,16 +52,42 @@ BlockPool::BlockPool(size_t block_bytes) : block_bytes_(block_bytes) {
 BlockPool::~BlockPool() {
   for (const Run& run : runs_)
     if (run.data) ::munmap(run.data, run.bytes);
+  if (region_left_) ::munmap(region_ + (kLargeRun - region_left_), region_left_);
+}
+
+// The next run of a region that is on its way to become one huge page. What is not handed out is
+// not touched, so it takes no memory.
+BlockPool::Run BlockPool::map_small_run() {
+  const size_t bytes = round_up(round_up(kSmallRun, block_bytes_), kPage);
+  Run run;
+  if (bytes > kLargeRun / 2) {
+    run.bytes = bytes;
+    run.data = map_pages(bytes);
+    return run;
+  }
+  if (region_left_ == 0) {
+    region_ = map_aligned(kLargeRun);
+    region_left_ = kLargeRun;
+    region_whole_ = true;
+  }
+  run.bytes = region_left_ < 2 * bytes ? region_left_ : bytes;  // the last one takes the rest
+  run.data = region_ + (kLargeRun - region_left_);
+  region_left_ -= run.bytes;
+  return run;
 }
 
 uint32_t BlockPool::map_run() {
+  if (region_whole_ && region_left_ == 0) {  // its blocks are all handed out
+    make_huge_pages(region_, kLargeRun);
+    region_whole_ = false;
+  }
   Run run;
   if (resident_ < kLargePool) {
-    run.bytes = round_up(round_up(kSmallRun, block_bytes_), kPage);
-    run.data = map_pages(run.bytes);
+    run = map_small_run();
   } else {
     run.bytes = round_up(block_bytes_, kLargeRun);
-    run.data = map_huge(run.bytes);
+    run.data = map_aligned(run.bytes);
+    want_huge_pages(run.data, run.bytes);
   }
   run.capacity = static_cast<uint32_t>(run.bytes / block_bytes_);
   for (uint32_t i = run.capacity; i-- > 0;) run.free.push_back(i);
@@ -84,6 +119,7 @@ void BlockPool::give(BlockRef block) {
   --in_use_;
   if (run.free.size() < run.capacity) return;
   ::munmap(run.data, run.bytes);
+  region_whole_ &= run.data < region_ || run.data >= region_ + kLargeRun;
   resident_ -= run.bytes;
   open_.erase(block.run);
   run = Run{};

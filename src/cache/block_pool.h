@@ -1,6 +1,7 @@
 // Memory for blocks of one size, handed out in runs so that a sequence is mostly contiguous.
 //
-//   run (>= 128 KiB; 2 MiB on huge pages once the pool is large)
+//   run (>= 128 KiB, side by side in regions of 2 MiB that become huge pages once they are full;
+//        2 MiB on huge pages from the start once the pool is large)
 //   +-------+-------+-------+-- ... --+------+
 //   | block | block | free  |         | rest |
 //   +-------+-------+-------+-- ... --+------+
@@ -48,6 +49,7 @@ class BlockPool {
     uint32_t capacity = 0;
     std::vector<uint32_t> free;  // block indices inside the run
   };
+  Run map_small_run();
   uint32_t map_run();
   BlockRef take(uint32_t run);
   void give(BlockRef block);
@@ -57,6 +59,9 @@ class BlockPool {
   std::vector<Run> runs_;
   std::set<uint32_t> open_;  // runs with a free block
   size_t resident_ = 0, in_use_ = 0;
+  std::byte* region_ = nullptr;  // where small runs come from
+  size_t region_left_ = 0;       // bytes at its end that no run has taken
+  bool region_whole_ = false;    // no run of it was given back, and it is not huge yet
 };
 
 }  // namespace kvkeep

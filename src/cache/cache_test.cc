@@ -39,6 +39,29 @@ TEST(BlockPool, RunsAreLargeAndGrowWithThePool) {
   EXPECT_EQ(pool.resident_bytes(), 0u);
 }
 
+// Small runs stand side by side, so that a full region can be one huge page.
+TEST(BlockPool, SmallRunsFillARegionAndGoBackOneByOne) {
+  constexpr size_t kHuge = size_t{2} << 20;
+  BlockPool pool(9280);  // 15 blocks to a run, the last run of a region is longer
+  std::vector<BlockRef> blocks;
+  while (pool.resident_bytes() < 2 * kHuge) blocks.push_back(pool.allocate());
+  EXPECT_EQ(pool.resident_bytes() % kHuge, 0u);
+  std::set<uintptr_t> regions;
+  for (const BlockRef& block : blocks)
+    regions.insert(reinterpret_cast<uintptr_t>(block.data) / kHuge);
+  EXPECT_EQ(regions.size(), 2u);
+  blocks.push_back(pool.allocate());
+  for (size_t i = 0; i < blocks.size(); ++i) std::memset(blocks[i].data, static_cast<int>(i), 9280);
+  while (pool.free_bytes() < 4 * 9280) blocks.push_back(pool.allocate());  // a third region
+  for (size_t i = 0; i < 300; ++i)
+    EXPECT_EQ(blocks[i].data[9279], static_cast<std::byte>(i)) << "lost when pages were joined";
+  const size_t all = pool.resident_bytes();
+  for (size_t i = 0; i < 100; ++i) pool.free(blocks[i]);
+  EXPECT_LT(pool.resident_bytes(), all - 90 * 9280);
+  for (size_t i = 100; i < blocks.size(); ++i) pool.free(blocks[i]);
+  EXPECT_EQ(pool.resident_bytes(), 0u);
+}
+
 TEST(BlockPool, MoveDownKeepsContents) {
   BlockPool pool(64 << 10);  // two blocks a run
   std::vector<BlockRef> blocks;
