@@ -18,11 +18,13 @@ DecodeAttention::DecodeAttention(const Pipeline* pipeline, const HeadCounts& hea
   exact_q_.resize(rows * static_cast<size_t>(stride_));
   coded_q_.resize(rows * static_cast<size_t>(stride_));
   totals_.resize(rows);
+  if (pipeline->attends_in_integers()) query_codes_.resize(pipeline->levels().size() * rows);
 }
 
 size_t DecodeAttention::scratch_bytes() const {
-  return exact_q_.bytes() + coded_q_.bytes() + outs_.bytes() + logits_.bytes() +
-         block_logits_.bytes() + states_.capacity() * sizeof(AttentionState);
+  return exact_q_.bytes() + coded_q_.bytes() + outs_.bytes() + weights_.bytes() + maxima_.bytes() +
+         block_logits_.bytes() + query_codes_.capacity() * sizeof(QueryCodes) +
+         states_.capacity() * sizeof(AttentionState);
 }
 
 void DecodeAttention::prepare_queries(int layer, const float* q) {
@@ -36,24 +38,29 @@ void DecodeAttention::prepare_queries(int layer, const float* q) {
   for (const auto& transform : pipeline_->transforms())
     for (int h = 0; h < heads_.kv_heads; ++h)
       transform->query({layer, h}, coded_q_.data() + h * group * stride_, group, stride_);
+  for (int i = 0; i < static_cast<int>(pipeline_->levels().size()); ++i)
+    if (const Level& level = pipeline_->levels()[static_cast<size_t>(i)]; integer(level))
+      kernels().quantize_query[static_cast<size_t>(level.k.id)](level.k, coded_q_.data(), stride_,
+                                                                rows, query_codes(i));
 }
 
 void DecodeAttention::plan_items(const Sequence& cache, int layer) {
   items_.clear();
   const auto group = static_cast<size_t>(heads_.gqa_ratio);
-  size_t logits = 0;
+  size_t rows = 0;
   for (int h = 0; h < heads_.kv_heads; ++h) {
     for (int level = 0; level < cache.levels(); ++level) {
       const int blocks = cache.tier(layer, h, level).blocks();
       const bool scored = pipeline_->levels()[static_cast<size_t>(level)].scored;
       for (int b = 0; b < blocks; b += kRangeBlocks) {
         const int end = std::min(b + kRangeBlocks, blocks);
-        items_.push_back({h, level, b, end, items_.size() * group, logits});
-        if (scored) logits += static_cast<size_t>(end - b) * group * kBlockTokens;
+        items_.push_back({h, level, b, end, items_.size() * group, rows});
+        if (scored) rows += static_cast<size_t>(end - b) * group;
       }
     }
   }
-  logits_.resize(logits);
+  weights_.resize(rows * kBlockTokens);
+  maxima_.resize(rows);
   const size_t states = items_.size() * group;
   outs_.resize(states * static_cast<size_t>(stride_));
   std::memset(outs_.data(), 0, outs_.size() * sizeof(float));
@@ -62,43 +69,59 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
     states_[i].out = outs_.data() + i * static_cast<size_t>(stride_);
 }
 
+// Logits of one block; key blocks are read in order, so `next` is fetched meanwhile.
+void DecodeAttention::score_block(const Item& item, const std::byte* part, const std::byte* next,
+                                  int count, float* logits) const {
+  const Level& level = pipeline_->levels()[static_cast<size_t>(item.level)];
+  const auto id = static_cast<size_t>(level.k.id);
+  const KernelTable& table = kernels();
+  const int group = heads_.gqa_ratio, row = item.kv_head * group;
+  const float* q = (level.coded ? coded_q_ : exact_q_).data() + row * stride_;
+  const QueryCodes* codes = integer(level) ? query_codes(item.level) + row : nullptr;
+  for (int h = 0; h < group; h += kMaxKernelHeads) {
+    const int heads = std::min(kMaxKernelHeads, group - h);
+    float* to = logits + h * kBlockTokens;
+    if (codes)
+      table.score_codes[id](level.k, part, next, count, codes + h, heads, to);
+    else
+      table.score_block[id](level.k, part, next, count, q + h * stride_, stride_, heads, to);
+  }
+}
+
 void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item& item,
                                    float* block_logits) {
   const Level& level = pipeline_->levels()[static_cast<size_t>(item.level)];
   const Tier& tier = cache.tier(layer, item.kv_head, item.level);
   const KernelTable& table = kernels();
-  const int group = heads_.gqa_ratio, first_row = item.kv_head * group;
-  const float* q = (level.coded ? coded_q_ : exact_q_).data() + first_row * stride_;
-  const float* plain_q = exact_q_.data() + first_row * stride_;
+  const int group = heads_.gqa_ratio;
+  const float* plain_q = exact_q_.data() + item.kv_head * group * stride_;
+  const auto accumulate =
+      (integer(level) ? table.accumulate_codes
+                      : table.accumulate_block)[static_cast<size_t>(level.v.id)];
   AttentionState* states = states_.data() + item.state;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
     const bool last = b + 1 == item.last_block;
-    float* logits = block_logits;
-    for (int h = 0; h < group; h += kMaxKernelHeads)
-      table.score_block[static_cast<size_t>(level.k.id)](
-          level.k, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, q + h * stride_,
-          stride_, std::min(kMaxKernelHeads, group - h), logits + h * kBlockTokens);
+    const size_t block = item.weights + static_cast<size_t>((b - item.first_block) * group);
+    float* logits = level.scored ? weights_.data() + block * kBlockTokens : block_logits;
+    score_block(item, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, logits);
     for (const auto& transform : pipeline_->transforms()) {
       if (!level.coded || !transform->has_bias()) continue;
       for (int h = 0; h < group; ++h)
         transform->bias({layer, item.kv_head}, plain_q + h * stride_,
                         {tier.positions(b), static_cast<size_t>(count)}, logits + h * kBlockTokens);
     }
-    if (level.scored)
-      std::memcpy(logits_.data() + item.logits +
-                      static_cast<size_t>((b - item.first_block) * group * kBlockTokens),
-                  logits, static_cast<size_t>(group * kBlockTokens) * sizeof(float));
     for (int h = 0; h < group; ++h) {
       AttentionState& state = states[h];
       const float factor =
           table.softmax_step(logits + h * kBlockTokens, count, &state.max, &state.sum);
       if (factor != 1.0f) table.scale(state.out, stride_, factor);
+      if (level.scored) maxima_[block + static_cast<size_t>(h)] = state.max;
     }
     for (int h = 0; h < group; h += kMaxKernelHeads)
-      table.accumulate_block[static_cast<size_t>(level.v.id)](
-          level.v, tier.v_part(b), last ? nullptr : tier.v_part(b + 1), count,
-          logits + h * kBlockTokens, std::min(kMaxKernelHeads, group - h), states[h].out, stride_);
+      accumulate(level.v, tier.v_part(b), last ? nullptr : tier.v_part(b + 1), count,
+                 logits + h * kBlockTokens, std::min(kMaxKernelHeads, group - h), states[h].out,
+                 stride_);
   }
   if (!level.coded) return;
   const auto& chain = pipeline_->transforms();
@@ -107,19 +130,18 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
 }
 
 // The mass of an item's slots: exp(logit - max) / sum of the whole softmax, summed over the group.
+// The weights of a block need only be brought from its own maximum to that of the whole.
 void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
                             const AttentionState* total) {
   Tier& tier = cache->tier(layer, item.kv_head, item.level);
   const KernelTable& table = kernels();
+  size_t row = item.weights;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
     float mass[kBlockTokens] = {};
-    for (int h = 0; h < heads_.gqa_ratio; ++h) {
-      float* row = logits_.data() + item.logits +
-                   ((b - item.first_block) * heads_.gqa_ratio + h) * kBlockTokens;
-      table.exp_sum(row, count, total[h].max);
-      for (int t = 0; t < count; ++t) mass[t] += row[t] / total[h].sum;
-    }
+    for (int h = 0; h < heads_.gqa_ratio; ++h, ++row)
+      table.add_scaled(weights_.data() + row * kBlockTokens, count,
+                       rescale(maxima_[row], total[h].max) / total[h].sum, mass);
     pipeline_->update_scores(&tier, b, count, {mass, static_cast<size_t>(count)}, 1);
   }
 }

@@ -2,7 +2,9 @@
 //
 // Work items are ranges of 2,048 slots of one (kv_head, tier), whatever the number of threads, so
 // results do not depend on it; every item unpacks its blocks once for all q_heads of the group.
-// Partial states are merged per q_head, then the attention mass of ranked slots goes to the scorer.
+// Where the plan attends in integers, coded tiers are read with a query rounded once per step; f16
+// tiers are always exact. Partial states are merged per q_head, then the attention mass of ranked
+// slots goes to the scorer.
 #pragma once
 
 #include <vector>
@@ -11,6 +13,7 @@
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "codec/pipeline.h"
+#include "kernels/kernel_table.h"
 
 namespace kvkeep {
 
@@ -30,23 +33,34 @@ class DecodeAttention {
  private:
   struct Item {
     int kv_head, level, first_block, last_block;
-    size_t state;   // index of its first AttentionState, gqa_ratio of them
-    size_t logits;  // offset of its first block's [gqa_ratio][64] logits, if the level is scored
+    size_t state;    // index of its first AttentionState, gqa_ratio of them
+    size_t weights;  // row of its first block's weights [gqa_ratio][64], if the level is scored
   };
   void plan_items(const Sequence& cache, int layer);
   void prepare_queries(int layer, const float* q);
+  bool integer(const Level& level) const { return level.coded && pipeline_->attends_in_integers(); }
+  QueryCodes* query_codes(int level) {
+    return query_codes_.data() + static_cast<size_t>(level) * totals_.size();
+  }
+  const QueryCodes* query_codes(int level) const {
+    return query_codes_.data() + static_cast<size_t>(level) * totals_.size();
+  }
+  void score_block(const Item& item, const std::byte* part, const std::byte* next, int count,
+                   float* logits) const;
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total);
 
   const Pipeline* pipeline_;
   HeadCounts heads_;
-  int stride_;                         // floats of a padded query or output row
-  AlignedBuffer<float> exact_q_;       // [q_heads][stride], scaled by head_dim^-1/2
-  AlignedBuffer<float> coded_q_;       // the same in the transformed basis
-  AlignedBuffer<float> outs_;          // [states][stride]
-  AlignedBuffer<float> logits_;        // of scored levels
-  AlignedBuffer<float> block_logits_;  // [workers][gqa_ratio][64]
+  int stride_;                           // floats of a padded query or output row
+  AlignedBuffer<float> exact_q_;         // [q_heads][stride], scaled by head_dim^-1/2
+  AlignedBuffer<float> coded_q_;         // the same in the transformed basis
+  AlignedBuffer<float> outs_;            // [states][stride]
+  AlignedBuffer<float> weights_;         // of scored levels: exp(logit - maximum) [rows][64],
+  AlignedBuffer<float> maxima_;          // the maximum [rows]; a row is (block, q_head)
+  AlignedBuffer<float> block_logits_;    // [workers][gqa_ratio][64]
+  std::vector<QueryCodes> query_codes_;  // [levels][q_heads]
   std::vector<AttentionState> states_;
   std::vector<Item> items_;
   std::vector<AttentionState> totals_;  // [q_heads]

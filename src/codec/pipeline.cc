@@ -53,7 +53,8 @@ Pipeline::Pipeline(const Plan& plan, const TransformContext& context)
       budget_(plan),
       scorer_(make_scorer(plan.slot("scorer"))),
       fitted_(static_cast<size_t>(context.layers * context.kv_heads)),
-      evicts_(plan.slot("low").method == "drop") {}
+      evicts_(plan.slot("low").method == "drop"),
+      integer_(plan.slot("attend").method == "integer") {}
 
 Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& context) {
   Pipeline made(plan, context);

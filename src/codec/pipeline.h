@@ -32,6 +32,8 @@ class Pipeline {
   std::vector<TierShape> tier_shapes() const;
   const Budget& budget() const { return budget_; }
   bool evicts() const { return evicts_; }
+  // Coded tiers are read in integers; f16 tiers never are.
+  bool attends_in_integers() const { return integer_; }
   bool observes_attention() const { return observes_attention_; }
   const std::vector<std::unique_ptr<Transform>>& transforms() const { return transforms_; }
 
@@ -83,7 +85,7 @@ class Pipeline {
   std::vector<Level> levels_;
   std::vector<uint8_t> fitted_;   // [layers][kv_heads]
   std::vector<float> query_max_;  // [layers][kv_heads][head_dim], if a transform observes queries
-  bool evicts_ = false, observes_attention_ = false, observes_keys_ = false;
+  bool evicts_ = false, integer_ = false, observes_attention_ = false, observes_keys_ = false;
 };
 
 }  // namespace kvkeep

@@ -109,7 +109,7 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
     const bool tier = (name == "high" || name == "low") && value != "f16" && value != "drop";
     return set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value);
   }
-  std::string allowed = "scorer, high, low, transform";
+  std::string allowed = "scorer, high, low, transform, attend";
   Plan::Slot* found = nullptr;
   for (const char* slot : {"budget", "scorer"}) {
     for (const auto& [param, current] : table->at(slot)[0].params) {
@@ -206,7 +206,9 @@ Result<Plan> Plan::parse(const std::string& text) {
   if (text.size() > kMaxText)
     return bad_input("plan: {} characters; at most {} are read", text.size(), kMaxText);
   SlotTable table;
-  KVKEEP_TRY(parse_slots(&table, "scorer=recency;budget=uniform;high=f16;low=rtn;transform=none"));
+  KVKEEP_TRY(parse_slots(&table,
+                         "scorer=recency;budget=uniform;high=f16;low=rtn;"
+                         "transform=none;attend=integer"));
   const bool slots = text.find('=') < text.find(':') || text.find(';') != std::string::npos;
   KVKEEP_TRY(slots ? parse_slots(&table, text) : parse_preset(&table, text));
   Plan plan;

@@ -26,7 +26,9 @@ TEST(Plan, OverridesReachTheirSlot) {
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->canonical(),
             "scorer=h2o;budget=uniform:keep=0.3,recent=0.5,sinks=4,window=0,demote=16;"
-            "high=rtn:k=u8g32,v=u8g32;low=rtn:k=u4,v=u4;transform=centre+hadamard:k=0,v=0");
+            "high=rtn:k=u8g32,v=u8g32;low=rtn:k=u4,v=u4;transform=centre+hadamard:k=0,v=0;"
+            "attend=integer");
+  EXPECT_EQ(Plan::parse("rtn4:attend=exact")->slot("attend").method, "exact");
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("k"), "u3");
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("v"), "u2");
   EXPECT_EQ(Plan::parse("random:seed=7,keep=0.5")->slot("scorer").param("seed"), "7");

@@ -37,7 +37,8 @@ const char* observed(Observes observes) {
 }  // namespace
 
 const std::vector<std::string>& slot_names() {
-  static const std::vector<std::string> names = {"scorer", "budget", "high", "low", "transform"};
+  static const std::vector<std::string> names = {"scorer", "budget",    "high",
+                                                 "low",    "transform", "attend"};
   return names;
 }
 
@@ -60,6 +61,10 @@ const std::vector<MethodRow>& method_rows() {
   {"transform", #name, summary, citation, Observes::observes, __VA_ARGS__},
 #include "codec/transform/methods.inc"
 #undef KVKEEP_TRANSFORM
+#define KVKEEP_ATTEND(name, summary, citation) \
+  {"attend", #name, summary, citation, Observes::nothing, {}},
+#include "codec/attends.inc"
+#undef KVKEEP_ATTEND
   };
   return rows;
 }

@@ -40,7 +40,7 @@ struct PresetRow {
   const char* summary;
 };
 
-// Slots of a plan in canonical order: scorer, budget, high, low, transform.
+// Slots of a plan in canonical order: scorer, budget, high, low, transform, attend.
 const std::vector<std::string>& slot_names();
 const std::vector<MethodRow>& method_rows();
 const std::vector<PresetRow>& preset_rows();
