@@ -1,6 +1,7 @@
 #include "eval/bench/attention.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 
 #include "attention/decode_attention.h"
@@ -157,17 +158,24 @@ AttentionRow row_of(const Case& c, const Case& exact) {
   return row;
 }
 
-// All rounds of the cases; false if it was stopped.
+// The rounds of the cases, as many as were complete for all; false if it was stopped.
 bool run_rounds(const std::vector<std::unique_ptr<Case>>& cases, int rounds,
                 const std::function<bool()>& tick) {
-  for (int round = -1; round < rounds; ++round)  // the first one warms up
+  for (int round = -1; round < rounds; ++round) {  // the first one warms up
     for (const auto& c : cases) {
       const double read = read_step(*c), attend = attend_step(c.get());
-      if (!tick()) return false;
+      if (!tick()) {
+        for (const auto& other : cases) {
+          other->read.resize(static_cast<size_t>(std::max(round, 0)));
+          other->attend.resize(other->read.size());
+        }
+        return false;
+      }
       if (round < 0) continue;
       c->read.push_back(read);
       c->attend.push_back(attend);
     }
+  }
   return true;
 }
 
@@ -209,9 +217,10 @@ Result<AttentionResult> bench_attention(const AttentionOptions& options,
           for (Subject& subject : *subjects)
             cases.push_back(make_case(&subject, gqa_ratio, pool.get()));
       result.interrupted = !run_rounds(cases, options.rounds, tick);
-      if (result.interrupted) return result;
       for (size_t i = 0; i < cases.size(); ++i)  // the f16 case leads each set of layouts
-        result.rows.push_back(row_of(*cases[i], *cases[i - i % layouts.size()]));
+        if (!cases[i]->attend.empty())
+          result.rows.push_back(row_of(*cases[i], *cases[i - i % layouts.size()]));
+      if (result.interrupted) return result;
     }
   return result;
 }

@@ -38,7 +38,7 @@ struct AttentionRow {
 
 struct AttentionResult {
   std::vector<AttentionRow> rows;
-  bool interrupted = false;  // rows then hold the groups (head_dim, context) that were complete
+  bool interrupted = false;  // rows then stand on fewer rounds, or are missing
 };
 
 Result<AttentionResult> bench_attention(const AttentionOptions& options,

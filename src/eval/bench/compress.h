@@ -6,6 +6,7 @@
 //   it costs to hand every slot's attention to the scorer
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 

@@ -1,13 +1,17 @@
 #include "eval/bench/memory.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
+#include <functional>
+#include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 
-#include "base/aligned_buffer.h"
 #include "base/rng.h"
 #include "eval/table.h"
 
@@ -29,14 +33,38 @@ size_t huge_page_bytes() {
   return 0;
 }
 
-// Each thread reads its share of the buffer over and over.
-double read_set(ThreadPool& pool, const AlignedBuffer<std::byte>& buffer, size_t bytes) {
-  const size_t share = bytes / static_cast<size_t>(pool.size());
+// Memory of its own pages, huge ones where the machine gives them.
+class Pages {
+ public:
+  explicit Pages(size_t bytes) : bytes_(bytes + kHuge) {
+    map_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map_ == MAP_FAILED) throw std::bad_alloc();
+    ::madvise(map_, bytes_, MADV_HUGEPAGE);
+    std::memset(map_, 1, bytes_);
+  }
+  ~Pages() { ::munmap(map_, bytes_); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+  const std::byte* data() const {
+    const auto address = reinterpret_cast<uintptr_t>(map_);
+    return reinterpret_cast<const std::byte*>((address + kHuge - 1) / kHuge * kHuge);
+  }
+
+ private:
+  static constexpr size_t kHuge = size_t{2} << 20;
+  size_t bytes_;
+  void* map_;
+};
+
+// Each thread reads its share of the pages over and over.
+double read_set(ThreadPool& pool, const Pages& pages, size_t bytes) {
+  const size_t share = bytes / static_cast<size_t>(pool.size()) / 64 * 64;
   const size_t repeats = std::max<size_t>(1, kLeastRead / bytes);
   const double seconds = pool_seconds_of(pool, [&] {
     pool.run(pool.size(), [&](int64_t item, int) {
       for (size_t i = 0; i < repeats; ++i)
-        keep(read_sum(buffer.data() + static_cast<size_t>(item) * share, share));
+        keep(read_sum(pages.data() + static_cast<size_t>(item) * share, share));
     });
   });
   return 1e-9 * static_cast<double>(share * repeats * static_cast<size_t>(pool.size())) / seconds;
@@ -77,6 +105,31 @@ Orders grow(Sequence* cache, size_t blocks) {
   return orders;
 }
 
+std::vector<size_t> sizes_up_to(size_t most) {
+  std::vector<size_t> sizes;
+  for (size_t bytes = size_t{16} << 10; bytes <= most; bytes *= 4) sizes.push_back(bytes);
+  return sizes;
+}
+
+bool add_reads(const MemoryOptions& options, const std::vector<std::unique_ptr<ThreadPool>>& pools,
+               const std::function<bool()>& tick, std::vector<ReadRow>* rows) {
+  const auto sizes = sizes_up_to(options.most_bytes);
+  if (sizes.empty()) return true;
+  const Pages pages(sizes.back());
+  for (const auto& pool : pools) {
+    std::vector<std::vector<double>> rates(sizes.size());
+    for (int round = -1; round < options.rounds; ++round)
+      for (size_t i = 0; i < sizes.size(); ++i) {
+        const double rate = read_set(*pool, pages, sizes[i]);
+        if (!tick()) return false;
+        if (round >= 0) rates[i].push_back(rate);
+      }
+    for (size_t i = 0; i < sizes.size(); ++i)
+      rows->push_back({sizes[i], pool->size(), spread_of(rates[i])});
+  }
+  return true;
+}
+
 // Rows of one layout, for each number of threads.
 Result<bool> add_blocks(const LayoutPair& layouts, const MemoryOptions& options,
                         const std::vector<std::unique_ptr<ThreadPool>>& pools,
@@ -111,34 +164,19 @@ Result<bool> add_blocks(const LayoutPair& layouts, const MemoryOptions& options,
 }  // namespace
 
 Result<MemoryResult> bench_memory(const MemoryOptions& options, const ProgressFn& progress) {
-  std::vector<size_t> sizes;
-  for (size_t bytes = size_t{16} << 10; bytes <= options.most_bytes; bytes *= 4)
-    sizes.push_back(bytes);
   const LayoutPair exact{}, u4{{LayoutId::u4, kGroupHalf}, {LayoutId::u4, kGroupHalf}},
       u2{{LayoutId::u2, kGroupHalf}, {LayoutId::u2, kGroupHalf}};
   std::vector<std::unique_ptr<ThreadPool>> pools;
   for (int threads : options.threads) pools.push_back(std::make_unique<ThreadPool>(threads));
   const double total =
-      static_cast<double>((sizes.size() + 3) * pools.size()) * (options.rounds + 1);
+      static_cast<double>((sizes_up_to(options.most_bytes).size() + 3) * pools.size()) *
+      (options.rounds + 1);
   double done = 0;
   const auto tick = [&] { return !progress || progress(++done, total); };
 
   MemoryResult result;
-  AlignedBuffer<std::byte> buffer(sizes.empty() ? 0 : sizes.back());
-  std::vector<std::vector<double>> rates(sizes.size());
-  for (const auto& pool : pools) {
-    for (auto& rate : rates) rate.clear();
-    for (int round = -1; round < options.rounds; ++round)
-      for (size_t i = 0; i < sizes.size(); ++i) {
-        const double rate = read_set(*pool, buffer, sizes[i]);
-        result.interrupted = !tick();
-        if (result.interrupted) return result;
-        if (round >= 0) rates[i].push_back(rate);
-      }
-    for (size_t i = 0; i < sizes.size(); ++i)
-      result.reads.push_back({sizes[i], pool->size(), spread_of(rates[i])});
-  }
-  buffer = {};
+  result.interrupted = !add_reads(options, pools, tick, &result.reads);
+  if (result.interrupted) return result;
   for (const LayoutPair& layouts : {exact, u4, u2}) {
     const auto all = add_blocks(layouts, options, pools, tick, &result.blocks);
     if (!all) return tl::unexpected(all.error());
