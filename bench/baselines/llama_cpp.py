@@ -1,9 +1,10 @@
 """llama.cpp as a rival of `kvkeep bench decode`: see README.md for the questions it answers.
 
-Needs llama-cpp-python. Its modes are cache types with flash attention on ("fa") and off; llama.cpp quantizes values
-only with flash attention. A cache deeper than READ_TOKENS is not read as a prompt, which would take
-hours on a CPU: a shorter one is read, saved, and its rows are repeated in the saved state up to the
-depth wanted. The rows differ from those of a real text; the bytes that a step reads do not.
+Needs llama-cpp-python. Its modes are cache types with flash attention on ("fa") and off; llama.cpp
+quantizes values only with flash attention. A cache deeper than READ_TOKENS is not read as a prompt,
+which would take hours on a CPU: a shorter one is read, saved, and its rows are repeated in the
+saved state up to the depth wanted. The rows differ from those of a real text; the bytes that a step
+reads do not.
 """
 
 import ctypes
@@ -25,7 +26,7 @@ MODES = {  # name: (type of keys, type of values, flash attention)
 
 
 class Cells:
-    """A saved sequence: which cells there are, then layer by layer their keys, then their values."""
+    """A saved sequence: which cells there are, then the keys of each layer, then the values."""
 
     def __init__(self, state):
         self.state, self.at = state, 0
@@ -42,7 +43,7 @@ class Cells:
 
 
 def repeat(piece, count, wanted):
-    """The first `wanted` of the rows in `piece`, which holds `count`, repeated as often as needed."""
+    """`wanted` rows: the `count` rows of `piece`, repeated as often as needed."""
     row = len(piece) // count
     whole, rest = divmod(wanted, count)
     return piece * whole + piece[:rest * row]

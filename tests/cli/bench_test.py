@@ -7,12 +7,13 @@ import unittest
 from cli import SOURCE, CliTest, run
 
 TINY = {
-    "attention": ["--mb", "0.1", "--rounds", "1", "--context", "64,130", "--gqa", "1,3", "-t", "1,2",
-                  "--kv-heads", "2", "--layouts", "u4,u4/u2"],
+    "attention": ["--mb", "0.1", "--rounds", "1", "--context", "64,130", "--gqa", "1,3", "-t",
+                  "1,2", "--kv-heads", "2", "--layouts", "u4,u4/u2"],
     "memory": ["--mb", "1", "--rounds", "1", "-t", "1,2"],
     "compress": ["--slices", "3", "--past", "70", "--context", "80", "--prompt", "48", "--plans",
                  "q4_0 mikv", "--rounds", "1"],
-    "decode": ["--depths", "0,40", "--steps", "1", "--rounds", "2", "--plans", "f16 q4_0", "-t", "1"],
+    "decode": ["--depths", "0,40", "--steps", "1", "--rounds", "2", "--plans", "f16 q4_0", "-t",
+               "1"],
 }
 RIVAL = """
 import json, sys
@@ -120,9 +121,10 @@ class Bench(CliTest):
         for option, value, says in [
                 ("--layouts", "u9", "u4"), ("--layouts", "f16/u4", "f16 stands"),
                 ("--layouts", "u4g512", "not a group"), ("--context", "0", "1 to"),
-                ("--context", "4M", "4M"), ("--context", "", "--context"), ("--gqa", "17", "1 to 16"),
-                ("--head-dim", "12", "multiples of 8"), ("-t", "0", "1 to"), ("--rounds", "0", "number"),
-                ("--mb", "-1", "number"), ("--mb", "900000", "are free"), ("--at", "nosuch", "attend")]:
+                ("--context", "4M", "4M"), ("--context", "", "--context"),
+                ("--gqa", "17", "1 to 16"), ("--head-dim", "12", "multiples of 8"),
+                ("-t", "0", "1 to"), ("--rounds", "0", "number"), ("--mb", "-1", "number"),
+                ("--mb", "900000", "are free"), ("--at", "nosuch", "attend")]:
             self.assert_refused("bench", "attention", option, value, says=says)
         self.assert_refused("bench", "compress", "--plans", "nosuch", says="nosuch")
         self.assert_refused("bench", "decode", "--depths", "2K", says="allowed: up to")

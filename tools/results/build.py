@@ -18,8 +18,9 @@ DOCUMENT = os.path.join(ROOT, "docs", "results.md")
 
 HEAD = """# Results
 
-Written by `./dev results` from the files in `results/`; each of them holds the command that made it, the machine and the
-rows. To measure anew, run that command on your machine, keep its output in the same file, and run `./dev results`.
+Written by `./dev results` from the files in `results/`; each of them holds the command that made
+it, the machine and the rows. To measure anew, run that command on your machine, keep its output in
+the same file, and run `./dev results`.
 """
 
 

@@ -1,4 +1,4 @@
-"""The part of docs/results.md about speed, from results/bench-*.json (`kvkeep bench ... --json`)."""
+"""How fast: tables of results/bench-*.json, each one output of `kvkeep bench ... --json`."""
 
 import os
 
@@ -11,10 +11,11 @@ DECODE = (("bench-decode.json", "The embedded model"),
           ("bench-decode-steal.json", "With one of two cores taken away"))
 INTRO = """## Speed
 
-Everything that is compared was measured in turn in each of several rounds, and ratios were taken inside rounds: figures are
-medians, with the extremes in brackets. *Of read* is the share of the rate at which a plain loop reads the same bytes in the
-same round; *x f16* is how many times as fast as the f16 cache of the same shape. One `kv token` is the keys and values of
-one token of one kv head, read for all query heads of its group."""
+Everything that is compared was measured in turn in each of several rounds, and ratios were taken
+inside rounds: figures are medians, with the extremes in brackets. *Of read* is the share of the
+rate at which a plain loop reads the same bytes in the same round; *x f16* is how many times as fast
+as the f16 cache of the same shape. A *kv token* is the keys and values of one token of one kv head,
+read for all query heads of its group."""
 
 
 def spread(row, key, digits):
@@ -33,7 +34,7 @@ def tokens(count):
 
 def section(result, title, parts):
     load_average = result["machine"].get("load_average")
-    note = "" if load_average is None else f" Load of the machine before the run: {load_average:.1f}."
+    note = "" if load_average is None else f" Load average before the run: {load_average:.1f}."
     stopped = " The run was stopped before its end." if result.get("interrupted") else ""
     return "\n\n".join([f"### {title}", provenance(result) + note + stopped] + parts)
 
