@@ -64,3 +64,29 @@ function(kvkeep_layer name)
     target_link_libraries(${name}_tests PRIVATE kvkeep_${name})
   endif()
 endfunction()
+
+# Text files as std::string_view constants that a header of the layer declares:
+#   kvkeep_embed(LAYER HEADER constant file...)      a file that is NOTFOUND becomes an empty text
+function(kvkeep_embed layer header)
+  set(output ${PROJECT_BINARY_DIR}/embedded_${layer}.cc)
+  set(files ${ARGN})
+  set(entries "")
+  set(inputs "")
+  while(files)
+    list(POP_FRONT files name file)
+    if(file MATCHES "NOTFOUND$")
+      set(file "")
+    else()
+      cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY ${PROJECT_SOURCE_DIR})
+      list(APPEND inputs ${file})
+    endif()
+    list(APPEND entries "${name}=${file}")
+  endwhile()
+  list(JOIN entries "|" entries)
+  set(script ${PROJECT_SOURCE_DIR}/cmake/embed.cmake)
+  add_custom_command(OUTPUT ${output} DEPENDS ${inputs} ${script} VERBATIM
+                     COMMENT "Embedding the files of ${header}"
+                     COMMAND ${CMAKE_COMMAND} -D OUTPUT=${output} -D HEADER=${header}
+                             -D "FILES=${entries}" -P ${script})
+  target_sources(kvkeep_${layer} PRIVATE ${output})
+endfunction()

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -28,6 +29,37 @@ Result<size_t> regular_size(const std::string& path, int fd) {
     return bad_input("cannot open '{}': {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return bad_input("'{}' is not a regular file", path);
   return static_cast<size_t>(info.st_size);
+}
+
+// A new file gets what open() would give it.
+mode_t mode_of(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0) return info.st_mode & 0777;
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  return 0666 & ~mask;
+}
+
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return ::fsync(fd) == 0;
+}
+
+// A new file beside `path`, whose name replaces *temporary.
+Result<int> create_beside(const std::string& path, std::string* temporary) {
+  struct stat info {};
+  if (path.empty()) return bad_input("cannot write to a file without a name");
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    return bad_input("cannot write '{}': it exists and is not a regular file", path);
+  *temporary = path + ".XXXXXX";
+  const int fd = ::mkostemp(temporary->data(), O_CLOEXEC);
+  if (fd < 0) return bad_input("cannot write '{}': {}", path, std::strerror(errno));
+  return fd;
 }
 
 }  // namespace
@@ -72,6 +104,28 @@ Result<std::string> read_file(const std::string& path, size_t max_bytes) {
     done += static_cast<size_t>(n);
   }
   return text;
+}
+
+Result<void> check_writable(const std::string& path) {
+  std::string temporary;
+  const auto fd = create_beside(path, &temporary);
+  if (!fd) return tl::unexpected(fd.error());
+  ::close(*fd);
+  ::unlink(temporary.c_str());
+  return {};
+}
+
+Result<void> write_file(const std::string& path, std::string_view bytes) {
+  std::string temporary;
+  const auto fd = create_beside(path, &temporary);
+  if (!fd) return tl::unexpected(fd.error());
+  const Descriptor file{*fd};
+  if (write_all(*fd, bytes) && ::fchmod(*fd, mode_of(path)) == 0 &&
+      ::rename(temporary.c_str(), path.c_str()) == 0)
+    return {};
+  const int reason = errno;
+  ::unlink(temporary.c_str());
+  return failed("cannot write '{}': {}", path, std::strerror(reason));
 }
 
 }  // namespace kvkeep

@@ -1,15 +1,19 @@
 // kvkeep eval: what plans cost in quality, one table a task, one row a plan.
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/fail.h"
+#include "base/file.h"
 #include "command.h"
 #include "eval/at_bytes.h"
+#include "eval/html/html_report.h"
 #include "eval/measure.h"
 #include "eval/part_of.h"
 #include "eval/report.h"
@@ -26,7 +30,7 @@ constexpr int64_t kDefaultLimit = 8192;
 
 struct EvalOptions {
   CommonOptions common;
-  std::string tasks, plans = "f16 mikv", text, data, at_bytes;
+  std::string tasks, plans = "f16 mikv", text, data, at_bytes, html;
   int64_t limit = 0, samples = 0;
   int step = 32;
   bool bos = false, query_aware = false, has_tasks = false;
@@ -173,11 +177,32 @@ Result<void> check_options(const EvalOptions& options, const std::vector<const T
   return needs(!options.kld_ref.empty(), "--kld-ref", "kld");
 }
 
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(now));
+}
+
+// The results as a page; what a stopped run still has is shown without tier maps.
+Result<void> write_page(const std::string& path, const Inputs& in, const TaskResult& result,
+                        const Json& json) {
+  if (path.empty()) return {};
+  PromptMap map;
+  map.missing = "the run was stopped";
+  if (!result.interrupted) {
+    Progress progress("eval tier maps");
+    auto found = map_prompt({in.model, in.plans, in.text, in.options, progress.fn()});
+    if (!found) return tl::unexpected(found.error());
+    map = *std::move(found);
+  }
+  return write_file(path, html_page({json, map, eval_text(result), utc_now()}));
+}
+
 Result<int> eval(const EvalOptions& options) {
   const std::string otherwise = options.data.empty() ? "ppl" : "data";
   const auto tasks = parse_tasks(options.has_tasks ? options.tasks : otherwise);
   if (!tasks) return tl::unexpected(tasks.error());
   KVKEEP_TRY(check_options(options, *tasks));
+  if (!options.html.empty()) KVKEEP_TRY(check_writable(options.html));
   auto in = read_inputs(options);
   if (!in) return tl::unexpected(in.error());
   Json fitted;
@@ -197,6 +222,7 @@ Result<int> eval(const EvalOptions& options) {
                {"interrupted", result->interrupted},
                {"results", eval_json(*result)}};
   if (!fitted.is_null()) json["at_bytes"] = fitted;
+  KVKEEP_TRY(write_page(options.html, *in, *result, json));
   KVKEEP_TRY(
       write_out(options.common.json ? json_text(json) : fitted_text(fitted) + eval_text(*result)));
   if (!result->interrupted) return kExitOk;
@@ -248,6 +274,8 @@ void add_eval(CLI::App& app, Action* action) {
       ->check(integer_between(1, INT_MAX));
   command->add_option("--step", options->step, "tokens between two compressions (default: 32)")
       ->check(integer_between(1, 1 << 20));
+  command->add_option("--html", options->html,
+                      "also write the results to this file, as a page with charts and maps");
   command->add_flag("--bos", options->bos, "begin every window with the model's BOS token");
   add_answers(*command, options.get());
   command->callback([=] {
