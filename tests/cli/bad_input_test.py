@@ -76,6 +76,10 @@ class BadUsage(CliTest):
         self.assert_refused("eval", "--text", "-", stdin=b"a few words", says="--ctx")
         self.assert_refused("demo", "--text", "-", stdin=b"a few words", says="shorter")
 
+    def test_pages_that_cannot_be_written_are_refused_before_the_run(self):
+        for path in ("/nonexistent/page.html", "/"):
+            self.assert_refused("eval", "--limit", "1000000", f"--html={path}", says="cannot write")
+
     def test_full_disk(self):
         for command in (["methods"], ["inspect", MODEL], ["run", "-p", "x", "-n", "1", "--json"]):
             with open("/dev/full", "wb") as full:

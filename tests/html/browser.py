@@ -33,7 +33,8 @@ class Browser:
         ours, self.out = os.pipe()
         self.into, theirs = os.pipe()
         command = [find(), "--headless=new", "--remote-debugging-pipe", "--no-sandbox",
-                   "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
+                   "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                   "--hide-scrollbars",
                    f"--user-data-dir={self.profile}", "about:blank"]
         # The browser reads commands on descriptor 3 and answers on 4.
         shell = ["/bin/sh", "-c", f'exec "$@" 3<&{ours} 4>&{theirs}', "sh", *command]

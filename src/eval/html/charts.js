@@ -53,14 +53,22 @@ const overlap = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h 
 const names = {
   id: 'names',
   afterDatasetsDraw(chart) {
-    const {ctx, chartArea: area} = chart;
+    const {ctx, scales, chartArea: area} = chart;
     const points = chart.data.datasets.flatMap((dataset, i) =>
       dataset.type === 'line' || !chart.isDatasetVisible(i) ? [] :
-        chart.getDatasetMeta(i).data.map((point, j) => ({x: point.x, y: point.y, name: dataset.data[j].name})));
-    const taken = points.map(({x, y}) => ({x: x - 6, y: y - 6, w: 12, h: 12}));
+        chart.getDatasetMeta(i).data.map((point, j) => {
+          const {name, low, high} = dataset.data[j];
+          const ends = low === undefined ? [point.y, point.y] : [low, high].map(value => scales.y.getPixelForValue(value));
+          return {x: point.x, y: point.y, name, ends};
+        }));
+    const taken = points.flatMap(({x, y, ends}) => [{x: x - 6, y: y - 6, w: 12, h: 12},
+      {x: x - 4, y: Math.min(...ends), w: 8, h: Math.abs(ends[0] - ends[1])}]);
     ctx.save();
     ctx.font = '12px system-ui, sans-serif';
     ctx.fillStyle = color('ink');
+    ctx.strokeStyle = color('paper');
+    ctx.lineWidth = 3;
+    ctx.lineJoin = 'round';
     ctx.textBaseline = 'middle';
     for (const {x, y, name} of points) {
       const w = ctx.measureText(name).width, h = 14;
@@ -73,6 +81,7 @@ const names = {
         !taken.some(other => overlap(b, other)));
       if (!box) continue;
       taken.push(box);
+      ctx.strokeText(name, box.x, box.y + h / 2);
       ctx.fillText(name, box.x, box.y + h / 2);
     }
     ctx.restore();
@@ -90,16 +99,19 @@ function bitsAxis(bits) {
   };
 }
 
+const roundTick = value => /^[125]e/.test(value.toExponential()) ? String(value) : '';
+
 // Accuracies stand on 0 to 1; what spans more than a factor of 20 on a logarithmic scale, where
 // zeros lie on the lower edge.
 function qualityAxis(name, rows) {
   const title = {display: true, text: `${name} (${isAccuracy(name) ? 'higher' : 'lower'} is better)`};
   const values = rows.flatMap(row => [metric(row), ...(interval(row) || [])]).filter(v => v > 0);
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  if (isAccuracy(name)) return {min: most <= 1 ? 0 : undefined, max: most <= 1 ? 1 : undefined, grace: '2%', title};
+  if (isAccuracy(name) && !(most > 1))
+    return {min: -0.04, max: 1.06, title, afterBuildTicks: axis => { axis.ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map(value => ({value})); }};
   if (!(most > 20 * least)) return {grace: '8%', title};
   return {type: 'logarithmic', min: least / 3, max: most * 2, title,
-    ticks: {callback: value => /^[125]/.test(value.toExponential()) ? number(value, 1) : ''}};
+    ticks: {callback: roundTick}};
 }
 
 // The plans that no other one beats in both quality and size, smallest first.
@@ -130,8 +142,8 @@ function paretoChart(task, rows) {
       return {type: 'scatter', data: {datasets}, plugins: [whiskers, names], options: {
         animation: false, maintainAspectRatio: false,
         scales: {x: bitsAxis(shown.map(row => row.cache.bits_per_value)), y},
-        plugins: {legend: {position: 'bottom', labels: {usePointStyle: true}}, tooltip: tooltip(({raw}) => [raw.name,
-          `${name} ${number(metric(raw.row))}` + (interval(raw.row) ? ` [${interval(raw.row).map(x => number(x, 3)).join(', ')}]` : ''),
+        plugins: {legend: {position: 'bottom', labels: {usePointStyle: true, boxWidth: 9, boxHeight: 9}}, tooltip: tooltip(({raw}) => [raw.name,
+          `${name} ${metricText(name, metric(raw.row))}` + (interval(raw.row) ? rangeText(raw.row) : ''),
           `${raw.x.toFixed(2)} bits, ${raw.row.cache.compression_factor.toFixed(2)}x smaller`])},
       }};
     });
@@ -141,7 +153,8 @@ const lineColors = ['mixed', 'eviction', 'uniform', 'front', 'reference'];
 const lineStyles = ['circle', 'triangle', 'rect', 'rectRot', 'cross', 'star'];
 
 // Error by layer, the mean of its kv_heads, a line a plan.
-function layerChart(task, rows, cells, layers) {
+function layerChart(task, rows) {
+  const layers = inOrder(cellsOf(rows, 'layer').map(cell => cell.layer));
   return chartFigure(`Task ${task}: error by layer of ${rows.length} plans.`, 'Mean of the kv_heads of a layer.', () => ({
     type: 'line',
     data: {labels: layers, datasets: rows.map((row, i) => {
@@ -149,14 +162,14 @@ function layerChart(task, rows, cells, layers) {
       return {label: row.preset, borderColor: line, backgroundColor: line, borderWidth: 1.5, pointRadius: 4,
         pointStyle: lineStyles[i % lineStyles.length], borderDash: i < lineColors.length ? [] : [4, 3],
         data: layers.map(layer => {
-          const values = cells[i].filter(c => c.layer === layer).map(c => c.value);
+          const values = cellsOf([row], 'layer').filter(c => c.layer === layer).map(c => c.value);
           const mean = values.reduce((a, b) => a + b, 0) / values.length;
           return mean > 0 ? mean : null;
         })};
     })},
     options: {animation: false, maintainAspectRatio: false,
       scales: {x: {title: {display: true, text: 'layer'}}, y: {type: 'logarithmic', title: {display: true, text: 'relative error (lower is better)'},
-        ticks: {callback: value => /^[125]/.test(value.toExponential()) ? number(value, 1) : ''}}},
-      plugins: {legend: {position: 'bottom', labels: {usePointStyle: true}}}},
+        ticks: {callback: roundTick}}},
+      plugins: {legend: {position: 'bottom', labels: {usePointStyle: true, boxWidth: 9, boxHeight: 9}}}},
   }));
 }

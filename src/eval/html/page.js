@@ -41,6 +41,9 @@ const percent = x => Math.round(100 * x) + ' %';
 const metricName = row => Object.keys(row.metrics)[0];
 const metric = row => row.metrics[metricName(row)];
 const interval = row => 'low' in row.metrics ? [row.metrics.low, row.metrics.high] : null;
+// Shares of right answers have three decimals, other figures four digits.
+const metricText = (name, x) => isAccuracy(name) && x !== null && x <= 1 ? x.toFixed(3) : number(x);
+const rangeText = row => ` [${interval(row).map(x => metricText(metricName(row), x)).join(', ')}]`;
 const isAccuracy = name => /accuracy|agreement|match|f1|rouge|recall|score/.test(name);
 
 // What a plan does, from what its cache held: tokens that can no longer be read, or one layout for
@@ -80,26 +83,37 @@ function details(title, ...content) {
 }
 
 function planCell(row) {
-  return el('span', {}, el('span', {class: 'family ' + family(row), title: families[family(row)]}), row.preset);
+  const long = row.preset.length > 16 ? '' : 'short';
+  return el('span', {class: long}, el('span', {class: 'family ' + family(row), title: families[family(row)]}), row.preset);
+}
+
+function withRange(text, range) {
+  return el('td', {}, text, range ? el('span', {class: 'range'}, range) : '');
+}
+
+// From the exact cache, with the interval of the paired difference where there is one.
+function difference(row, exact) {
+  if (!exact || exact === row || metric(row) === null) return '-';
+  const by = metric(row) - metric(exact), sign = x => (x < 0 ? '' : '+') + number(x, 3);
+  const {vs_f16_low: low, vs_f16_high: high} = row.metrics;
+  return withRange(sign(by), low === undefined ? '' : ` [${sign(low)}, ${sign(high)}]`);
 }
 
 function resultTable(task, rows) {
   const exact = rows.find(row => family(row) === 'reference');
-  const name = metricName(rows[0]);
+  const name = metricName(rows[0]), tells = rows.every(row => 'answer_in_high' in row.metrics);
   const cells = rows.map(row => {
-    const range = interval(row);
-    return [planCell(row), number(metric(row)) + (range ? ` [${range.map(x => number(x, 3)).join(', ')}]` : ''),
-      exact && exact !== row ? (metric(row) >= metric(exact) ? '+' : '') + number(metric(row) - metric(exact), 3) : '-',
+    return [planCell(row), withRange(metricText(name, metric(row)), interval(row) && rangeText(row)), difference(row, exact),
       row.cache.bits_per_value.toFixed(2), row.cache.compression_factor.toFixed(2) + 'x',
-      percent(row.cache.readable_tokens / Math.max(1, row.cache.tokens))];
+      percent(row.cache.readable_tokens / Math.max(1, row.cache.tokens)),
+      ...(tells ? [percent(row.metrics.answer_in_high)] : [])];
   });
   return table(`Task ${task}: ${name}, ${isAccuracy(name) ? 'higher' : 'lower'} is better`,
-    ['plan', name + (interval(rows[0]) ? ' [95 %]' : ''), 'vs f16', 'bits', 'factor', 'readable'], cells);
+    ['plan', name, 'vs f16', 'bits', 'factor', 'readable', ...(tells ? ['answer in high'] : [])], cells);
 }
 
 function fullTable(task, rows) {
-  const isPart = name => /^depth_|^layer_|_head_/.test(name);
-  const names = [...new Set(rows.flatMap(row => Object.keys(row.metrics)))].filter(name => !isPart(name));
+  const names = [...new Set(rows.flatMap(row => Object.keys(row.metrics)))];
   const cache = ['bits_per_value', 'bits_per_value_marginal', 'paper_bits_per_value', 'bytes', 'tokens', 'readable_tokens'];
   const protocol = [...new Set(rows.flatMap(row => Object.keys(row.protocol)))];
   return table(`Task ${task}: everything measured`,
@@ -112,68 +126,49 @@ function fullTable(task, rows) {
 // --- heat maps -----------------------------------------------------------------------------------
 
 // heat is 0 to 1; the figure stays readable on it.
-function heatCell(text, heat, kind) {
-  const cell = el('td', {class: kind + (heat > 0.55 ? ' deep' : '')}, text);
-  cell.style.setProperty('--heat', heat.toFixed(3));
-  return cell;
-}
-
-// Accuracies by depth, and by length where a task sweeps it: [{depth, length, value}]
-function depthCells(row) {
-  const cells = [];
-  for (const [name, value] of Object.entries(row.metrics)) {
-    const depth = name.match(/depth_([\d.]+)/), length = name.match(/(?:length|tokens|ctx|len)_(\d+)/);
-    if (depth) cells.push({depth: +depth[1], length: length ? +length[1] : row.protocol.ctx, value});
-  }
-  return cells;
+function heatCell(cell, text, heat, kind) {
+  const node = el('td', {class: kind + (heat > 0.65 ? ' deep' : ''), title: 'n = ' + cell.n}, text);
+  node.style.setProperty('--heat', heat.toFixed(3));
+  return node;
 }
 
 const inOrder = values => [...new Set(values)].sort((a, b) => a - b);
+const cellsOf = (rows, name) => rows.flatMap(row => row.cells || []).filter(cell => name in cell);
 
-function heatRow(label, depths, cells) {
-  return [label, ...depths.map(depth => {
-    const cell = cells.find(c => c.depth === depth);
-    return cell ? heatCell(number(cell.value, 2), cell.value, 'good') : '-';
-  })];
+// A map a plan: `across` and `down` name the axes of its cells, paint(cell) makes one.
+function heatTable(row, caption, [down, downTitle], [across, acrossTitle], paint) {
+  const axis = name => inOrder(cellsOf([row], name).map(cell => cell[name]));
+  return table(`${row.preset}: ${caption}`, [downTitle, ...axis(across).map(acrossTitle)],
+    axis(down).map(y => [number(y), ...axis(across).map(x => {
+      const cell = row.cells.find(c => c[down] === y && c[across] === x);
+      return cell ? paint(cell) : '-';
+    })]), {class: 'heat'});
 }
 
 function depthMaps(task, rows) {
-  const all = rows.map(depthCells), depths = inOrder(all.flat().map(c => c.depth));
-  const lengths = inOrder(all.flat().map(c => c.length));
-  if (!depths.length) return [];
-  const titles = depths.map(depth => percent(depth));
-  const maps = lengths.length < 2 ?
-    [table(`Task ${task}: accuracy by depth of the answer (0 % is the start), ${number(lengths[0])} tokens`,
-      ['plan', ...titles], rows.map((row, i) => heatRow(planCell(row), depths, all[i])), {class: 'heat'})] :
-    rows.map((row, i) => table(`${row.preset}: accuracy by tokens and depth`, ['tokens', ...titles],
-      lengths.map(length => heatRow(number(length), depths, all[i].filter(c => c.length === length))), {class: 'heat'}));
-  return [el('h3', {}, 'By depth'), el('div', {class: 'heats'}, ...maps)];
+  const cells = cellsOf(rows, 'depth');
+  if (!cells.length) return [];
+  const maps = rows.map(row => heatTable(row, 'accuracy by tokens and depth', ['length', 'tokens'], ['depth', percent],
+    cell => heatCell(cell, cell.value.toFixed(2), cell.value, 'good')));
+  return [el('h3', {}, 'By depth and length'),
+    el('p', {class: 'muted'}, `Depth 0 % is the start of the context. ${number(Math.max(...cells.map(c => c.n)))} questions a cell at most.`),
+    el('div', {class: 'heats'}, ...maps)];
 }
 
-// Errors by layer and kv_head: [{layer, head, value}]
-function headCells(row) {
-  const cells = [];
-  for (const [name, value] of Object.entries(row.metrics)) {
-    const at = name.match(/layer_?(\d+).*head_?(\d+)/);
-    if (at) cells.push({layer: +at[1], head: +at[2], value});
-  }
-  return cells;
-}
+const kOpenCells = 64;  // larger maps are closed at first
+const kErrorSpan = 100;  // smaller errors than the largest one over this have no colour
 
 function errorMaps(task, rows) {
-  const all = rows.map(headCells), values = all.flat().map(c => c.value).filter(v => v > 0);
-  if (!all.flat().length) return [];
-  const layers = inOrder(all.flat().map(c => c.layer)), heads = inOrder(all.flat().map(c => c.head));
-  const least = Math.log(Math.min(...values, 1)), most = Math.log(Math.max(...values));
-  const heat = v => v > 0 && most > least ? 0.08 + 0.92 * (Math.log(v) - least) / (most - least) : 0;
-  const maps = rows.map((row, i) => table(`${row.preset}: error by layer and kv_head`,
-    ['layer', ...heads.map(head => 'head ' + head)],
-    layers.map(layer => [String(layer), ...heads.map(head => {
-      const cell = all[i].find(c => c.layer === layer && c.head === head);
-      return cell ? heatCell(number(cell.value, 2), heat(cell.value), 'bad') : '-';
-    })]), {class: 'heat'}));
-  return [el('h3', {}, 'By layer and head'), layerChart(task, rows, all, layers),
-    el('p', {class: 'muted'}, 'One colour scale for all plans, logarithmic.'), el('div', {class: 'heats'}, ...maps)];
+  const cells = cellsOf(rows, 'kv_head'), values = cells.map(cell => cell.value).filter(v => v > 0);
+  if (!values.length) return [];
+  const most = Math.max(...values), least = Math.max(Math.min(...values), most / kErrorSpan);
+  const heat = v => v < least || most <= least ? 0 : Math.log(v / least) / Math.log(most / least);
+  const maps = rows.map(row => heatTable(row, 'error by layer and kv_head', ['layer', 'layer'], ['kv_head', head => 'head ' + head],
+    cell => heatCell(cell, number(cell.value, 2), heat(cell.value), 'bad')));
+  const large = cells.length > kOpenCells * rows.length;
+  return [el('h3', {}, 'By layer and head'), layerChart(task, rows),
+    el('p', {class: 'muted'}, `One logarithmic colour scale for all plans, down to 1/${kErrorSpan} of the largest error.`),
+    el('div', {class: 'heats'}, ...maps.map((map, i) => large ? details(rows[i].preset, map) : map))];
 }
 
 // --- sections ------------------------------------------------------------------------------------
@@ -184,9 +179,10 @@ function section(id, title, ...content) {
 }
 
 function taskSection(task, rows) {
-  const ranges = rows.some(interval) ? ' Bars are 95 % intervals.' : '';
+  const summary = data.tasks[task] ? data.tasks[task] + '. ' : '';
+  const ranges = rows.some(interval) ? 'Bars and brackets are 95 % intervals.' : '';
   return section('task-' + task, task,
-    el('p', {class: 'muted'}, (data.tasks[task] || '') + '.' + ranges),
+    el('p', {class: 'muted'}, summary + ranges),
     paretoChart(task, rows), resultTable(task, rows),
     details('Everything measured', fullTable(task, rows)),
     ...depthMaps(task, rows), ...errorMaps(task, rows));
@@ -196,6 +192,15 @@ function factTable(caption, facts) {
   return table(caption, ['', ''], facts.map(([name, value]) => [name, el('td', {class: 'text'}, value)]), {class: 'facts'});
 }
 
+// What --at-bytes made of the plans that were asked for.
+function fittedPlans() {
+  const fitted = data.eval.at_bytes;
+  if (!fitted) return [];
+  return [el('h3', {}, 'Equal bytes'), table(`Plans fitted to ${fitted.asked}: ${number(fitted.bytes)} bytes at ${number(fitted.tokens)} tokens`,
+    ['plan', 'asked for', 'bytes', 'deviation'],
+    fitted.plans.map(row => [row.preset, el('td', {class: 'text'}, row.asked), number(row.bytes), (100 * row.deviation).toFixed(1) + ' %']))];
+}
+
 function runSection() {
   const {model, machine, command} = data.eval;
   const plans = [...groupBy(data.eval.results, row => row.preset).values()].map(rows => [rows[0].preset, rows[0].plan]);
@@ -203,18 +208,18 @@ function runSection() {
     [name.replaceAll('_', ' '), typeof value === 'number' ? number(value) : String(value)]);
   return section('run', 'How it was made',
     el('h3', {}, 'Command'), el('pre', {}, command),
-    el('h3', {}, 'Model and machine'),
+    ...fittedPlans(), el('h3', {}, 'Model and machine'),
     el('div', {class: 'heats'}, factTable('Model', flat(model)), factTable('Machine', flat(machine))),
     el('h3', {}, 'Plans in full'), factTable('Plans', plans),
     el('p', {class: 'muted'}, 'Bits count everything that is resident: codes, scales, positions, scores, exact rows, ' +
-      'slack, tables. Two figures whose intervals overlap do not tell two plans apart.'));
+      'slack, tables. All plans read the same windows and samples.'));
 }
 
 function header() {
   const {model, machine} = data.eval;
   const name = model.name || model.path;
   document.title = `kvkeep eval: ${name}`;
-  document.getElementById('title').textContent = `What plans cost ${name} in quality`;
+  document.getElementById('title').textContent = `${name}: what cache plans cost in quality`;
   document.getElementById('facts').textContent = `${data.date}. ${number(model.parameters)} parameters, ${model.layers} layers, ` +
     `${model.kv_heads} kv_heads of ${model.head_dim}. ${machine.cpu}, ${machine.isa}, ${machine.threads} threads.`;
   document.getElementById('made').textContent = `Made by kvkeep ${data.version}.`;
