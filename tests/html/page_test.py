@@ -125,8 +125,8 @@ class PageTest(unittest.TestCase):
         for row, shown in zip(self.data["eval"]["results"], cells, strict=True):
             metrics = row["metrics"]
             self.assertEqual(shown[0], row["preset"])
-            self.assertEqual(shown[1], "{accuracy:.3f} [{low:.3f}, {high:.3f}]".format(**metrics))
-            self.assertEqual(shown[3], f"{row['cache']['bits_per_value']:.2f}")
+            self.assertEqual(shown[2], "{accuracy:.3f} [{low:.3f}, {high:.3f}]".format(**metrics))
+            self.assertEqual(shown[1], f"{row['cache']['bits_per_value']:.2f}")
 
     def test_a_tier_map_names_the_token_under_the_pointer(self):
         page = self.open(self.page, "phone")

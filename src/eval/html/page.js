@@ -103,13 +103,14 @@ function resultTable(task, rows) {
   const exact = rows.find(row => family(row) === 'reference');
   const name = metricName(rows[0]), tells = rows.every(row => 'answer_in_high' in row.metrics);
   const cells = rows.map(row => {
-    return [planCell(row), withRange(metricText(name, metric(row)), interval(row) && rangeText(row)), difference(row, exact),
-      row.cache.bits_per_value.toFixed(2), row.cache.compression_factor.toFixed(2) + 'x',
+    return [planCell(row), row.cache.bits_per_value.toFixed(2),
+      withRange(metricText(name, metric(row)), interval(row) && rangeText(row)), difference(row, exact),
+      row.cache.compression_factor.toFixed(2) + 'x',
       percent(row.cache.readable_tokens / Math.max(1, row.cache.tokens)),
       ...(tells ? [percent(row.metrics.answer_in_high)] : [])];
   });
   return table(`Task ${task}: ${name}, ${isAccuracy(name) ? 'higher' : 'lower'} is better`,
-    ['plan', name, 'vs f16', 'bits', 'factor', 'readable', ...(tells ? ['answer in high'] : [])], cells);
+    ['plan', 'bits', name, 'vs f16', 'factor', 'readable', ...(tells ? ['answer in high'] : [])], cells);
 }
 
 function fullTable(task, rows) {
@@ -148,8 +149,12 @@ function heatTable(row, caption, [down, downTitle], [across, acrossTitle], paint
 function depthMaps(task, rows) {
   const cells = cellsOf(rows, 'depth');
   if (!cells.length) return [];
-  const maps = rows.map(row => heatTable(row, 'accuracy by tokens and depth', ['length', 'tokens'], ['depth', percent],
-    cell => heatCell(cell, cell.value.toFixed(2), cell.value, 'good')));
+  const paint = cell => cell ? heatCell(cell, cell.value.toFixed(2), cell.value, 'good') : '-';
+  const depths = inOrder(cells.map(cell => cell.depth)), lengths = inOrder(cells.map(cell => cell.length));
+  const maps = lengths.length > 1 ?
+    rows.map(row => heatTable(row, 'accuracy by tokens and depth', ['length', 'tokens'], ['depth', percent], paint)) :
+    [table(`Task ${task}: accuracy by depth, ${number(lengths[0])} tokens`, ['plan', ...depths.map(percent)],
+      rows.map(row => [planCell(row), ...depths.map(depth => paint(row.cells.find(cell => cell.depth === depth)))]), {class: 'heat'})];
   return [el('h3', {}, 'By depth and length'),
     el('p', {class: 'muted'}, `Depth 0 % is the start of the context. ${number(Math.max(...cells.map(c => c.n)))} questions a cell at most.`),
     el('div', {class: 'heats'}, ...maps)];

@@ -27,7 +27,7 @@ Result<Prompt> make_prompt(TaskInput in) {
   if (hidden) return Prompt{hidden->passage, hidden->fact};
   const auto sample = make_passkey(in, kFillerSample);
   if (!sample) return tl::unexpected(sample.error());
-  return Prompt{in.model.encode(sample->context, true), fact_text(sample->questions[0].answer)};
+  return Prompt{in.model.encode(sample->context, true), fact_text(sample->questions[0].answers[0])};
 }
 
 // What each token adds to the text: a token alone may decode to something else (a leading blank).
