@@ -57,7 +57,7 @@ void gather_rows(const Level& level, const Tier& tier, std::span<const int> slot
   const auto d = static_cast<size_t>(level.k.head_dim);
   const auto read_k = table.read_keys[static_cast<size_t>(level.k.id)];
   const auto read_v = table.read_values[static_cast<size_t>(level.v.id)];
-  std::vector<float> tile(kTileTokens * d);
+  float tile[kTileTokens * kMaxHeadDim];
   for (size_t i = 0; i < slots.size();) {
     const int first = slots[i], block = first / kBlockTokens, lane = first % kBlockTokens;
     size_t end = i + 1;  // slots of one tile, ascending
@@ -65,15 +65,15 @@ void gather_rows(const Level& level, const Tier& tier, std::span<const int> slot
            slots[end] / kTileTokens == first / kTileTokens)
       ++end;
     const int count = slots[end - 1] - first + 1;
-    const auto pick = [&](float* rows) {
-      for (size_t j = i; j < end; ++j)
-        std::memcpy(rows + j * d, tile.data() + static_cast<size_t>(slots[j] - first) * d,
+    const bool all = static_cast<size_t>(count) == end - i;  // no slot between is left out
+    const auto read = [&](ReadRowsFn fn, const PartShape& shape, const std::byte* part, float* to) {
+      fn(shape, part, lane, count, all ? to + i * d : tile, shape.head_dim);
+      for (size_t j = i; !all && j < end; ++j)
+        std::memcpy(to + j * d, tile + static_cast<size_t>(slots[j] - first) * d,
                     d * sizeof(float));
     };
-    read_k(level.k, tier.k_part(block), lane, count, tile.data(), level.k.head_dim);
-    pick(k);
-    read_v(level.v, tier.v_part(block), lane, count, tile.data(), level.v.head_dim);
-    pick(v);
+    read(read_k, level.k, tier.k_part(block), k);
+    read(read_v, level.v, tier.v_part(block), v);
     i = end;
   }
 }
@@ -101,7 +101,7 @@ void append_coded(const Level& level, Tier* tier, std::span<const RowTag> tags, 
 }
 
 void remove_rows(const Level& level, Tier* tier, std::vector<int> slots) {
-  std::sort(slots.begin(), slots.end());
+  if (!std::is_sorted(slots.begin(), slots.end())) std::sort(slots.begin(), slots.end());
   const int left = tier->size() - static_cast<int>(slots.size());
   auto tail = std::lower_bound(slots.begin(), slots.end(), left);  // removed slots past the end
   int from = left;
