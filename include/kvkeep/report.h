@@ -28,6 +28,7 @@ struct CacheReport {
   int sinks = 0;                       // first tokens it pins exact
   size_t bytes = 0;                    // resident = sum of breakdown
   size_t shared_bytes = 0;             // of these, shared by all sequences of a model
+  size_t forked_bytes = 0;             // of these, in blocks that forks of this session use as well
   size_t peak_bytes = 0;               // largest resident so far
   size_t scratch_bytes = 0;            // working memory of attention: not cache, not in bytes
   double bits_per_value = 0;           // 8 * bytes / (2 * tokens * layers * kv_heads * head_dim)

@@ -50,6 +50,16 @@ class Session {
   // feed() of one token, then demotions in batches of the plan's `demote` rows: one decode step.
   Result<void> step(int32_t token);
 
+  // Takes the last n tokens back, as after a rejected draft: their rows leave the cache and the
+  // next token takes their place. Rows that went down because of them stay down. logits() is empty
+  // until the next token. bad_input, and nothing changes, when more were asked than can be found
+  // again: a low level that stores no positions cannot tell which of its rows are the newest.
+  Result<void> rollback(int n);
+  // A session that continues from here on its own. Blocks of the cache are shared until one of the
+  // two writes to them; both may then be used at the same time. threads = 0: as many
+  // as this session has.
+  Result<Session> fork(int threads = 0) const;
+
   std::span<const float> logits() const;  // [vocab] after the last token; empty before the first
   // Next token: the most likely one if temperature == 0, else sampled from the smallest set of
   // tokens whose probability reaches top_p. Advances the generator seeded by `seed(...)`; -1 if

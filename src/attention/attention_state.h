@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "codec/scorer/scorer.h"
+
 namespace kvkeep {
 
 struct AttentionState {
@@ -29,6 +31,11 @@ inline void merge(AttentionState* into, const AttentionState& part, int dim) {
   for (int c = 0; c < dim; ++c) into->out[c] = a * into->out[c] + b * part.out[c];
   into->sum = a * into->sum + b * part.sum;
   into->max = top;
+}
+
+// What the probabilities of one q_head count in the mass of its kv_head's slots.
+inline float head_weight(GqaAggregate gqa, int gqa_ratio) {
+  return gqa == GqaAggregate::mean ? 1.0f / static_cast<float>(gqa_ratio) : 1.0f;
 }
 
 }  // namespace kvkeep

@@ -107,9 +107,11 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
     score_block(item, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, logits);
     for (const auto& transform : pipeline_->transforms()) {
       if (!level.coded || !transform->has_bias()) continue;
+      int32_t positions[kBlockTokens];
+      tier.positions(b, count, positions);
       for (int h = 0; h < group; ++h)
         transform->bias({layer, item.kv_head}, plain_q + h * stride_,
-                        {tier.positions(b), static_cast<size_t>(count)}, logits + h * kBlockTokens);
+                        {positions, static_cast<size_t>(count)}, logits + h * kBlockTokens);
     }
     for (int h = 0; h < group; ++h) {
       AttentionState& state = states[h];
@@ -129,19 +131,26 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
     (*it)->inverse_value(states[0].out, group, stride_);
 }
 
-// The mass of an item's slots: exp(logit - max) / sum of the whole softmax, summed over the group.
+// The mass of an item's slots: exp(logit - max) / sum of the whole softmax, over the group.
 // The weights of a block need only be brought from its own maximum to that of the whole.
 void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
                             const AttentionState* total) {
+  const float share = head_weight(pipeline_->gqa(), heads_.gqa_ratio);
   Tier& tier = cache->tier(layer, item.kv_head, item.level);
   const KernelTable& table = kernels();
   size_t row = item.weights;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
     float mass[kBlockTokens] = {};
-    for (int h = 0; h < heads_.gqa_ratio; ++h, ++row)
-      table.add_scaled(weights_.data() + row * kBlockTokens, count,
-                       rescale(maxima_[row], total[h].max) / total[h].sum, mass);
+    for (int h = 0; h < heads_.gqa_ratio; ++h, ++row) {
+      const float* weights = weights_.data() + row * kBlockTokens;
+      const float factor = share * rescale(maxima_[row], total[h].max) / total[h].sum;
+      if (pipeline_->gqa() == GqaAggregate::max) {
+        for (int t = 0; t < count; ++t) mass[t] = std::max(mass[t], factor * weights[t]);
+      } else {
+        table.add_scaled(weights, count, factor, mass);
+      }
+    }
     pipeline_->update_scores(&tier, b, count, {mass, static_cast<size_t>(count)}, 1);
   }
 }

@@ -112,11 +112,13 @@ void PrefillAttention::attend_chunk(const Chunk& chunk, int columns, int g, int 
           chunk.column == 0 ? 0.0f : 1.0f, out, width);
 }
 
-// mass[ranked rows] += the probabilities of the observed rows.
+// mass[ranked rows] += the probabilities of the observed rows, over the q_heads as the plan says.
 void PrefillAttention::add_mass(const Head& head, int first, int count, const Scratch& scratch,
                                 float* mass) const {
   const KernelTable& table = kernels();
   const int queries = heads_.gqa_ratio * item_rows_;
+  const GqaAggregate gqa = pipeline_->gqa();
+  const float weight = head_weight(gqa, heads_.gqa_ratio);
   const float* max = scratch.kept_max;
   for (size_t i = head.first_chunk; i < head.last_chunk; ++i) {
     const Chunk& chunk = chunks_[i];
@@ -129,9 +131,20 @@ void PrefillAttention::add_mass(const Head& head, int first, int count, const Sc
         const int seen = std::min(chunk.count, last - chunk.column);
         if (!observed_[static_cast<size_t>(first + r)] || seen <= 0) continue;
         const float factor = rescale(max[query], scratch.max[query]) / scratch.sum[query];
-        table.add_scaled(
-            scratch.kept + static_cast<ptrdiff_t>(query) * kept_rows_ + chunk.kept_column, seen,
-            factor, mass + chunk.kept_column);
+        float* row = scratch.kept + static_cast<ptrdiff_t>(query) * kept_rows_ + chunk.kept_column;
+        if (gqa == GqaAggregate::max) {
+          table.scale(row, seen, factor);
+        } else {
+          table.add_scaled(row, seen, weight * factor, mass + chunk.kept_column);
+        }
+        if (gqa != GqaAggregate::max || g + 1 < heads_.gqa_ratio) continue;
+        const ptrdiff_t head_stride = static_cast<ptrdiff_t>(item_rows_) * kept_rows_;
+        for (int c = 0; c < seen; ++c) {
+          float largest = row[c];
+          for (int other = 1; other <= g; ++other)
+            largest = std::max(largest, row[c - other * head_stride]);
+          mass[chunk.kept_column + c] += largest;
+        }
       }
     max += queries;
   }

@@ -20,6 +20,12 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(size_t size) { resize(size); }
+  AlignedBuffer(const AlignedBuffer& other) {
+    resize(other.size_);
+    if (size_ > 0) std::memcpy(data(), other.data(), size_ * sizeof(T));
+  }
+  AlignedBuffer(AlignedBuffer&&) noexcept = default;
+  AlignedBuffer& operator=(AlignedBuffer&&) noexcept = default;
 
   // Contents are zero after new memory was taken, else what they were.
   void resize(size_t size) {

@@ -134,12 +134,45 @@ BlockRef BlockPool::allocate() {
 
 void BlockPool::free(BlockRef block) {
   std::lock_guard lock(mutex_);
-  give(block);
+  if (!release_share(block)) give(block);
+}
+
+void BlockPool::share(BlockRef block) {
+  std::lock_guard lock(mutex_);
+  uint32_t& owners = owners_.try_emplace(block.data, 1).first->second;
+  ++owners;
+  shared_ = owners_.size();
+}
+
+bool BlockPool::shared(BlockRef block) const {
+  if (shared_ == 0) return false;
+  std::lock_guard lock(mutex_);
+  return owners_.contains(block.data);
+}
+
+// One owner less; false if the block had only one.
+bool BlockPool::release_share(BlockRef block) {
+  const auto found = owners_.find(block.data);
+  if (found == owners_.end()) return false;
+  if (--found->second == 1) owners_.erase(found);
+  shared_ = owners_.size();
+  return true;
+}
+
+void BlockPool::make_own(BlockRef* block) {
+  if (shared_ == 0) return;
+  std::lock_guard lock(mutex_);
+  if (!owners_.contains(block->data)) return;
+  const BlockRef place = take(open_.empty() ? map_run() : *open_.begin());
+  std::memcpy(place.data, block->data, block_bytes_);
+  release_share(*block);
+  *block = place;
 }
 
 bool BlockPool::move_down(BlockRef* block) {
   std::lock_guard lock(mutex_);
   if (open_.empty() || *open_.begin() >= block->run) return false;
+  if (owners_.contains(block->data)) return false;
   const BlockRef place = take(*open_.begin());
   std::memcpy(place.data, block->data, block_bytes_);
   give(*block);
@@ -148,13 +181,16 @@ bool BlockPool::move_down(BlockRef* block) {
 }
 
 size_t BlockPool::free_bytes() const {
+  std::lock_guard lock(mutex_);
   size_t bytes = 0;
   for (const Run& run : runs_) bytes += run.bytes - (run.capacity - run.free.size()) * block_bytes_;
   return bytes;
 }
 
 size_t BlockPool::table_bytes() const {
+  std::lock_guard lock(mutex_);
   size_t bytes = runs_.capacity() * sizeof(Run);
+  bytes += owners_.size() * (sizeof(void*) + sizeof(*owners_.begin()));
   for (const Run& run : runs_) bytes += run.free.capacity() * sizeof(uint32_t);
   return bytes;
 }

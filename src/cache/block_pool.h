@@ -8,13 +8,16 @@
 //
 // A run goes back to the operating system when its last block is freed; compaction (Sequence) moves
 // blocks into the lowest free places first, so memory that compression frees is really freed.
-// allocate, free and move_down may be called from several threads.
+// A block may have several owners (forks of a sequence): it stays where it is until one is left,
+// and make_own gives a writer its copy. All but resident_bytes may be called from several threads.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <set>
+#include <unordered_map>
 #include <vector>
 
 namespace kvkeep {
@@ -31,9 +34,13 @@ class BlockPool {
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
 
-  BlockRef allocate();  // zeroed; throws std::bad_alloc when the machine has no memory left
-  void free(BlockRef block);
-  // Moves the block to a free place in an earlier run, if there is one.
+  BlockRef allocate();         // zeroed; throws std::bad_alloc when the machine has no memory left
+  void free(BlockRef block);   // by one of its owners
+  void share(BlockRef block);  // one owner more
+  bool shared(BlockRef block) const;
+  // Gives the caller, one of several owners, a copy of its own.
+  void make_own(BlockRef* block);
+  // Moves the block to a free place in an earlier run, if there is one and nobody shares it.
   bool move_down(BlockRef* block);
 
   size_t block_bytes() const { return block_bytes_; }
@@ -53,11 +60,14 @@ class BlockPool {
   uint32_t map_run();
   BlockRef take(uint32_t run);
   void give(BlockRef block);
+  bool release_share(BlockRef block);
 
   const size_t block_bytes_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Run> runs_;
-  std::set<uint32_t> open_;  // runs with a free block
+  std::set<uint32_t> open_;                                // runs with a free block
+  std::unordered_map<const std::byte*, uint32_t> owners_;  // of blocks that have several
+  std::atomic<size_t> shared_ = 0;                         // size of owners_
   size_t resident_ = 0, in_use_ = 0;
   std::byte* region_ = nullptr;  // where small runs come from
   size_t region_left_ = 0;       // bytes at its end that no run has taken

@@ -123,7 +123,7 @@ TEST(Sequence, ReportedBytesAreTheMappedOnesAndShrinkWithTheTiers) {
   EXPECT_EQ(usage.parts + usage.positions + usage.scores + usage.slack + usage.tables,
             cache.resident_bytes());
   EXPECT_EQ(usage.positions, 6u * 20000u * 4u);
-  EXPECT_EQ(usage.scores, 6u * 2000u * 4u);
+  EXPECT_EQ(usage.scores, 6u * 2000u * 2u);
 }
 
 }  // namespace

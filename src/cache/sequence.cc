@@ -1,18 +1,32 @@
 #include "cache/sequence.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace kvkeep {
 
+Sequence::Sequence(int layers, int kv_heads, std::vector<TierShape> levels, Pools pools)
+    : layers_(layers), kv_heads_(kv_heads), shapes_(std::move(levels)), pools_(std::move(pools)) {
+  KVKEEP_CHECK(layers > 0 && kv_heads > 0 && !shapes_.empty());
+  for (const TierShape& shape : shapes_) {
+    auto& pool = pools_[shape.block_bytes()];
+    if (!pool) pool = std::make_shared<BlockPool>(shape.block_bytes());
+  }
+  tiers_.reserve(static_cast<size_t>(layers * kv_heads) * shapes_.size());
+}
+
 Sequence::Sequence(int layers, int kv_heads, const std::vector<TierShape>& levels)
-    : layers_(layers), kv_heads_(kv_heads), shapes_(levels) {
-  KVKEEP_CHECK(layers > 0 && kv_heads > 0 && !levels.empty());
-  for (const TierShape& shape : levels)
-    pools_.try_emplace(shape.block_bytes(), shape.block_bytes());
-  tiers_.reserve(static_cast<size_t>(layers * kv_heads) * levels.size());
+    : Sequence(layers, kv_heads, levels, Pools()) {
   for (int i = 0; i < layers * kv_heads; ++i)
-    for (const TierShape& shape : levels)
-      tiers_.emplace_back(&pools_.at(shape.block_bytes()), shape);
+    for (const TierShape& shape : shapes_)
+      tiers_.emplace_back(pools_.at(shape.block_bytes()).get(), shape);
+}
+
+Sequence Sequence::fork() const {
+  Sequence copy(layers_, kv_heads_, shapes_, pools_);
+  for (const Tier& tier : tiers_) copy.tiers_.push_back(tier.fork());
+  return copy;
 }
 
 Tier& Sequence::tier(int layer, int kv_head, int level) {
@@ -30,11 +44,21 @@ void Sequence::compact() {
   }
 }
 
+size_t Sequence::blocks_of(const BlockPool* pool) const {
+  size_t blocks = 0;
+  for (const Tier& tier : tiers_)
+    if (pools_.at(tier.shape().block_bytes()).get() == pool)
+      blocks += static_cast<size_t>(tier.blocks());
+  return blocks;
+}
+
 size_t Sequence::resident_bytes() const {
   size_t bytes = sizeof(*this) + tiers_.capacity() * sizeof(Tier);
   for (const Tier& tier : tiers_) bytes += tier.table_bytes();
-  for (const auto& [size, pool] : pools_)
-    bytes += pool.resident_bytes() + pool.table_bytes() + sizeof(pool);
+  for (const auto& [size, pool] : pools_) {
+    const size_t foreign = pool->blocks_in_use() - blocks_of(pool.get());
+    bytes += pool->resident_bytes() - foreign * size + pool->table_bytes() + sizeof(*pool);
+  }
   return bytes;
 }
 
@@ -42,17 +66,19 @@ CacheUsage Sequence::usage() const {
   CacheUsage usage;
   usage.tables = sizeof(*this) + tiers_.capacity() * sizeof(Tier);
   for (const auto& [size, pool] : pools_) {
-    usage.slack += pool.free_bytes();
-    usage.tables += pool.table_bytes() + sizeof(pool);
+    usage.slack += pool->free_bytes();
+    usage.tables += pool->table_bytes() + sizeof(*pool);
   }
   for (const Tier& tier : tiers_) {
+    const TierShape& shape = tier.shape();
     const auto slots = static_cast<size_t>(tier.size());
-    usage.parts += slots * (tier.shape().k_bytes + tier.shape().v_bytes) / kTierBlockSlots;
-    usage.positions += slots * sizeof(int32_t);
-    if (tier.shape().scored) usage.scores += slots * sizeof(float);
+    usage.parts += slots * (shape.k_bytes + shape.v_bytes) / kTierBlockSlots;
+    usage.positions += slots * shape.position_bytes();
+    usage.scores += slots * shape.score_bytes();
     usage.tables += tier.table_bytes();
-    const size_t slot_bytes = tier.shape().block_bytes() / kTierBlockSlots;
+    const size_t slot_bytes = shape.block_bytes() / kTierBlockSlots;
     usage.slack += (static_cast<size_t>(tier.blocks()) * kTierBlockSlots - slots) * slot_bytes;
+    usage.forked += static_cast<size_t>(tier.shared_blocks()) * shape.block_bytes();
   }
   return usage;
 }

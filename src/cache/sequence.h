@@ -17,11 +17,15 @@ struct CacheUsage {
   size_t positions = 0, scores = 0;  // of slots in use
   size_t slack = 0;                  // unused slots of blocks, unused blocks and ends of runs
   size_t tables = 0;                 // block lists, run lists and the objects themselves
+  size_t forked = 0;                 // of all these, in blocks that a fork uses as well
 };
 
 class Sequence {
  public:
   Sequence(int layers, int kv_heads, const std::vector<TierShape>& levels);
+  // The same rows for one more sequence: blocks are shared until one of the two writes to them. The
+  // two may then be used from different threads.
+  Sequence fork() const;
 
   int levels() const { return static_cast<int>(shapes_.size()); }
   Tier& tier(int layer, int kv_head, int level);
@@ -30,14 +34,21 @@ class Sequence {
   // Moves blocks together and gives empty runs back.
   void compact();
 
-  size_t resident_bytes() const;  // mapped runs and heap tables, as allocated
+  // Mapped runs and heap tables, as allocated; of pools shared with forks the blocks this sequence
+  // uses, and all that is free.
+  size_t resident_bytes() const;
   CacheUsage usage() const;
 
  private:
+  // By block bytes; outlives the tiers, shared with forks.
+  using Pools = std::map<size_t, std::shared_ptr<BlockPool>>;
+  Sequence(int layers, int kv_heads, std::vector<TierShape> levels, Pools pools);
+  size_t blocks_of(const BlockPool* pool) const;
+
   int layers_, kv_heads_;
   std::vector<TierShape> shapes_;
-  std::map<size_t, BlockPool> pools_;  // by block bytes; outlives the tiers
-  std::vector<Tier> tiers_;            // [layers][kv_heads][levels]
+  Pools pools_;
+  std::vector<Tier> tiers_;  // [layers][kv_heads][levels]
 };
 
 }  // namespace kvkeep

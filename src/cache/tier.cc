@@ -1,10 +1,30 @@
 #include "cache/tier.h"
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/half.h"
 
 namespace kvkeep {
+namespace {
+
+constexpr float kMostScore = 65504.0f;
+
+template <class T>
+T load(const std::byte* from, int index) {
+  T value;
+  std::memcpy(&value, from + static_cast<size_t>(index) * sizeof(T), sizeof(T));
+  return value;
+}
+
+template <class T>
+void store(std::byte* to, int index, T value) {
+  std::memcpy(to + static_cast<size_t>(index) * sizeof(T), &value, sizeof(T));
+}
+
+}  // namespace
 
 Tier::~Tier() {
   for (const BlockRef& block : blocks_) pool_->free(block);
@@ -16,11 +36,25 @@ Tier::Tier(Tier&& other) noexcept
       blocks_(std::exchange(other.blocks_, {})),
       size_(std::exchange(other.size_, 0)) {}
 
+Tier Tier::fork() const {
+  Tier copy(pool_, shape_);
+  copy.blocks_ = blocks_;
+  copy.size_ = size_;
+  for (const BlockRef& block : blocks_) pool_->share(block);
+  return copy;
+}
+
+std::byte* Tier::own(int block) {
+  BlockRef& ref = blocks_[static_cast<size_t>(block)];
+  pool_->make_own(&ref);
+  return ref.data;
+}
+
 int Tier::append(int32_t position, float score) {
   if (size_ == blocks() * kTierBlockSlots) blocks_.push_back(pool_->allocate());
   const int slot = size_++;
-  positions(slot / 64)[slot % 64] = position;
-  if (shape_.scored) scores(slot / 64)[slot % 64] = score;
+  set_position(slot, position);
+  if (shape_.scored) set_score(slot, score);
   return slot;
 }
 
@@ -31,17 +65,49 @@ void Tier::pop() {
   blocks_.pop_back();
 }
 
-int32_t* Tier::positions(int block) {
-  return reinterpret_cast<int32_t*>(k_part(block) + shape_.position_offset());
+int32_t Tier::position(int slot) const {
+  KVKEEP_CHECK(knows_positions());
+  if (shape_.positions == Positions::in_order) return shape_.first + slot;
+  const std::byte* at = k_part(slot / kTierBlockSlots) + shape_.position_offset();
+  const int lane = slot % kTierBlockSlots;
+  if (shape_.positions == Positions::bits16) return load<uint16_t>(at, lane);
+  return load<int32_t>(at, lane);
 }
-float* Tier::scores(int block) {
-  return reinterpret_cast<float*>(k_part(block) + shape_.score_offset());
+
+void Tier::positions(int block, int count, int32_t* out) const {
+  for (int lane = 0; lane < count; ++lane) out[lane] = position(block * kTierBlockSlots + lane);
 }
-const int32_t* Tier::positions(int block) const {
-  return reinterpret_cast<const int32_t*>(k_part(block) + shape_.position_offset());
+
+void Tier::set_position(int slot, int32_t position) {
+  if (shape_.positions == Positions::none) return;
+  if (shape_.positions == Positions::in_order) {
+    KVKEEP_CHECK(position == shape_.first + slot, "position {} in slot {} after {}", position, slot,
+                 shape_.first);
+    return;
+  }
+  std::byte* at = own(slot / kTierBlockSlots) + shape_.position_offset();
+  const int lane = slot % kTierBlockSlots;
+  if (shape_.positions == Positions::bits16) {
+    KVKEEP_CHECK(position >= 0 && position < 65536, "position {}", position);
+    store(at, lane, static_cast<uint16_t>(position));
+  } else {
+    store(at, lane, position);
+  }
 }
-const float* Tier::scores(int block) const {
-  return reinterpret_cast<const float*>(k_part(block) + shape_.score_offset());
+
+float Tier::score(int slot) const {
+  const std::byte* at = k_part(slot / kTierBlockSlots) + shape_.score_offset();
+  return f16_to_f32(load<uint16_t>(at, slot % kTierBlockSlots));
+}
+
+void Tier::set_score(int slot, float score) {
+  std::byte* at = own(slot / kTierBlockSlots) + shape_.score_offset();
+  store(at, slot % kTierBlockSlots, f32_to_f16(std::clamp(score, -kMostScore, kMostScore)));
+}
+
+void Tier::move_tags(int to, int from) {
+  if (knows_positions()) set_position(to, position(from));
+  if (shape_.scored) set_score(to, score(from));
 }
 
 bool Tier::compact() {
@@ -49,6 +115,11 @@ bool Tier::compact() {
   for (BlockRef& block : blocks_) moved |= pool_->move_down(&block);
   if (blocks_.capacity() > 2 * blocks_.size() + 8) blocks_.shrink_to_fit();
   return moved;
+}
+
+int Tier::shared_blocks() const {
+  return static_cast<int>(std::count_if(
+      blocks_.begin(), blocks_.end(), [&](const BlockRef& block) { return pool_->shared(block); }));
 }
 
 }  // namespace kvkeep

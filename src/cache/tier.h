@@ -5,7 +5,10 @@
 // they mean is the codec's business. A block holds everything about its 64 slots, so moving a block
 // moves them:
 //
-//   block = [K part][V part][64 positions, int32][64 scores, float: only where the plan ranks rows]
+//   block = [K part][V part][64 positions, 0, 2 or 4 bytes each][64 scores, f16, if ranked]
+//
+// Positions cost real bits at small heads, so a tier stores none where its slots stand in order or
+// where nobody asks. Tiers of forked sequences share blocks until one of them writes (Tier::fork).
 #pragma once
 
 #include <cstddef>
@@ -18,15 +21,27 @@ namespace kvkeep {
 
 inline constexpr int kTierBlockSlots = 64;
 
+// How a tier knows where its rows stand in the text.
+enum class Positions : uint8_t {
+  in_order,  // slot i holds position first + i: nothing is stored
+  bits16,    // positions below 65,536
+  bits32,
+  none  // nobody reads them
+};
+
 struct TierShape {
   size_t k_bytes = 0, v_bytes = 0;  // of a block's K and V part, multiples of 64
   bool scored = false;
+  Positions positions = Positions::bits32;
+  int32_t first = 0;  // position of slot 0 where they stand in order
 
-  size_t position_offset() const { return k_bytes + v_bytes; }
-  size_t score_offset() const { return position_offset() + kTierBlockSlots * sizeof(int32_t); }
-  size_t block_bytes() const {
-    return score_offset() + (scored ? kTierBlockSlots * sizeof(float) : 0);
+  size_t position_bytes() const {  // of a slot
+    return positions == Positions::bits32 ? 4 : positions == Positions::bits16 ? 2 : 0;
   }
+  size_t score_bytes() const { return scored ? sizeof(uint16_t) : 0; }
+  size_t position_offset() const { return k_bytes + v_bytes; }
+  size_t score_offset() const { return position_offset() + kTierBlockSlots * position_bytes(); }
+  size_t block_bytes() const { return score_offset() + kTierBlockSlots * score_bytes(); }
 };
 
 class Tier {
@@ -35,33 +50,43 @@ class Tier {
   ~Tier();
   Tier(Tier&& other) noexcept;
   Tier& operator=(Tier&&) = delete;
+  // The same rows in the same blocks; whoever writes to a shared block first gets a copy of it.
+  Tier fork() const;
 
   int size() const { return size_; }  // slots in use
   int blocks() const { return static_cast<int>(blocks_.size()); }
   const TierShape& shape() const { return shape_; }
 
-  int append(int32_t position,
-             float score);  // a new last slot; its parts are the caller's to write
-  void pop();               // drops the last slot; an empty block is freed
+  // A new last slot; its parts are the caller's to write. Where positions are in order, `position`
+  // must be the next one.
+  int append(int32_t position, float score);
+  void pop();  // drops the last slot; an empty block is freed
 
-  std::byte* k_part(int block) { return blocks_[static_cast<size_t>(block)].data; }
-  std::byte* v_part(int block) { return k_part(block) + shape_.k_bytes; }
+  // Writable parts; a block shared with a fork is copied first.
+  std::byte* k_part(int block) { return own(block); }
+  std::byte* v_part(int block) { return own(block) + shape_.k_bytes; }
   const std::byte* k_part(int block) const { return blocks_[static_cast<size_t>(block)].data; }
   const std::byte* v_part(int block) const { return k_part(block) + shape_.k_bytes; }
-  // Arrays of the block's 64 slots; scores only if the shape has them.
-  int32_t* positions(int block);
-  float* scores(int block);
-  const int32_t* positions(int block) const;
-  const float* scores(int block) const;
 
-  int32_t position(int slot) const { return positions(slot / 64)[slot % 64]; }
-  float score(int slot) const { return scores(slot / 64)[slot % 64]; }
+  bool knows_positions() const { return shape_.positions != Positions::none; }
+  int32_t position(int slot) const;  // only if known
+  // Of a block's first `count` slots.
+  void positions(int block, int count, int32_t* out) const;
+  // Scores are held as f16 (range 65504, nearest), only if the shape has them.
+  float score(int slot) const;
+  void set_score(int slot, float score);
+  // Position and score of `from` go to `to`; the parts are the caller's to move.
+  void move_tags(int to, int from);
 
   // Moves blocks into earlier runs; true if any moved.
   bool compact();
   size_t table_bytes() const { return blocks_.capacity() * sizeof(BlockRef); }
+  int shared_blocks() const;  // also used by forks
 
  private:
+  std::byte* own(int block);
+  void set_position(int slot, int32_t position);
+
   BlockPool* pool_;
   TierShape shape_;
   std::vector<BlockRef> blocks_;

@@ -18,8 +18,7 @@ void move_row(const Level& level, Tier* tier, int to, int from) {
            from_lane);
   copy_row(level.v, Side::value, tier->v_part(to_block), to_lane, tier->v_part(from_block),
            from_lane);
-  tier->positions(to_block)[to_lane] = tier->position(from);
-  if (level.scored) tier->scores(to_block)[to_lane] = tier->score(from);
+  tier->move_tags(to, from);
 }
 
 }  // namespace

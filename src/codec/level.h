@@ -1,14 +1,24 @@
 // One rung of the ladder of precisions: how the rows of a tier are stored.
 #pragma once
 
+#include <cstdint>
+
+#include "cache/tier.h"
 #include "kernels/layout.h"
 
 namespace kvkeep {
+
+enum class Rung : uint8_t { exact, high, mid, low };
 
 struct Level {
   PartShape k, v;
   bool coded = false;   // quantized, in the transformed basis; else exact f16
   bool scored = false;  // stores a score per slot
+  Rung rung = Rung::exact;
+  Positions positions = Positions::bits32;
+  int first_position = 0;  // of slot 0, where positions are in order
+
+  TierShape tier_shape() const { return {k.bytes(), v.bytes(), scored, positions, first_position}; }
 };
 
 }  // namespace kvkeep

@@ -1,12 +1,14 @@
 #include "codec/pipeline.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "base/check.h"
 #include "base/fail.h"
 #include "base/half.h"
+#include "base/rng.h"
 #include "codec/demote.h"
 #include "kernels/isa.h"
 
@@ -58,54 +60,100 @@ Pipeline::Pipeline(const Plan& plan, const TransformContext& context)
 
 Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& context) {
   Pipeline made(plan, context);
-  const auto scorer = find_method("scorer", plan.slot("scorer").method);
-  if (!scorer) return tl::unexpected(scorer.error());
-  made.observes_attention_ = (*scorer)->observes == Observes::attention;
-  made.observes_keys_ = (*scorer)->observes == Observes::keys;
+  KVKEEP_TRY(made.make_transforms(plan));
+  KVKEEP_TRY(made.make_levels(plan));
+  made.choose_tags(plan);
+  return made;
+}
+
+Result<void> Pipeline::make_transforms(const Plan& plan) {
   for (const Plan::Slot& slot : plan.slots()) {
     if (slot.slot != "transform") continue;
-    if (slot.method != "none" && context.context > kMaxTransformContext)
+    if (slot.method != "none" && context_.context > kMaxTransformContext)
       return bad_input("plan: slot 'transform', {}: allowed are contexts up to {}, found {}",
-                       slot.method, kMaxTransformContext, context.context);
-    auto transform = make_transform(slot, context);
+                       slot.method, kMaxTransformContext, context_.context);
+    auto transform = make_transform(slot, context_);
     if (!transform) continue;
-    if (!made.transforms_.empty() && made.transforms_.back()->order() >= transform->order())
+    if (!transforms_.empty() && transforms_.back()->order() >= transform->order())
       return bad_input(
           "plan: slot 'transform': {} must come earlier; allowed: centre+balance+hadamard",
           slot.method);
     if (transform->observes_queries())
-      made.query_max_.resize(
-          static_cast<size_t>(context.layers * context.kv_heads * context.head_dim));
-    made.transforms_.push_back(std::move(transform));
+      query_max_.resize(
+          static_cast<size_t>(context_.layers * context_.kv_heads * context_.head_dim));
+    needs_fit_ |= transform->needs_fit();
+    transforms_.push_back(std::move(transform));
   }
-  const PartShape exact = part_shape({LayoutId::f16, 0}, context.head_dim);
-  made.levels_.push_back({exact, exact, false, false});
-  for (const char* name : {"high", "low"}) {
+  return {};
+}
+
+Result<void> Pipeline::make_levels(const Plan& plan) {
+  const PartShape exact = part_shape({LayoutId::f16, 0}, context_.head_dim);
+  levels_.push_back({exact, exact});
+  for (const auto& [name, rung] :
+       {std::pair{"high", Rung::high}, {"mid", Rung::mid}, {"low", Rung::low}}) {
     const Plan::Slot& slot = plan.slot(name);
     if (slot.method != "rtn") continue;
-    const auto k = shape_of(slot, "k", context.head_dim);
+    const auto k = shape_of(slot, "k", context_.head_dim);
     if (!k) return tl::unexpected(k.error());
-    const auto v = shape_of(slot, "v", context.head_dim);
+    const auto v = shape_of(slot, "v", context_.head_dim);
     if (!v) return tl::unexpected(v.error());
-    made.levels_.push_back({*k, *v, true, false});
+    levels_.push_back({*k, *v, true, false, rung});
   }
-  const size_t ranked = made.levels_.size() - (made.evicts_ ? 0 : 1);
-  for (size_t i = 0; i < ranked; ++i) made.levels_[i].scored = made.observes_attention_;
-  return made;
+  return {};
+}
+
+// What levels store about a row: as little as the plan will ask.
+void Pipeline::choose_tags(const Plan& plan) {
+  const Plan::Slot& scorer = plan.slot("scorer");
+  const Observes observes = (*find_method("scorer", scorer.method))->observes;
+  const bool keeps_all = budget_.keep() == 1 && plan.slot("high").method == "f16";
+  const bool ranks = !keeps_all && budget_.keep() + budget_.mid_keep() > 0;
+  observes_attention_ = ranks && observes == Observes::attention;
+  if (const std::string gqa = scorer.param("gqa"); gqa == "max") {
+    gqa_ = GqaAggregate::max;
+  } else if (gqa == "mean") {
+    gqa_ = GqaAggregate::mean;
+  }
+  const bool asked = std::any_of(transforms_.begin(), transforms_.end(),
+                                 [](const auto& transform) { return transform->has_bias(); });
+  for (size_t i = 0; i < levels_.size(); ++i) {
+    Level& level = levels_[i];
+    const bool last = i + 1 == levels_.size(), leaves = !last || evicts_;
+    level.scored = leaves && ranks && observes != Observes::nothing;
+    level.positions = context_.context <= 65536 ? Positions::bits16 : Positions::bits32;
+    if (i == 0 && keeps_all) {
+      level.positions = Positions::in_order;
+    } else if (!leaves && scorer.method == "recency") {  // the oldest go first, the pinned never
+      level.positions = Positions::in_order;
+      level.first_position = std::max(budget_.sinks(), budget_.prefix());
+    } else if (!leaves && !asked) {
+      level.positions = Positions::none;
+    }
+  }
+}
+
+Pipeline Pipeline::fork() const {
+  Pipeline copy(*this);
+  for (auto& transform : copy.transforms_) transform = transform->clone();
+  return copy;
 }
 
 std::vector<TierShape> Pipeline::tier_shapes() const {
   std::vector<TierShape> shapes;
-  for (const Level& level : levels_)
-    shapes.push_back({level.k.bytes(), level.v.bytes(), level.scored});
+  for (const Level& level : levels_) shapes.push_back(level.tier_shape());
   return shapes;
 }
 
 double Pipeline::paper_bits_per_value() const {
-  const double low = evicts_ ? 0.0 : nominal_bits(levels_.back());
-  const bool coded_high = levels_.size() == (evicts_ ? 2u : 3u);
-  const double high = coded_high ? nominal_bits(levels_[1]) : 16.0;
-  return budget_.keep() * high + (1.0 - budget_.keep()) * low;
+  double high = 16.0, mid = 0.0, low = 0.0;
+  for (const Level& level : levels_) {
+    if (level.rung == Rung::high) high = nominal_bits(level);
+    if (level.rung == Rung::mid) mid = nominal_bits(level);
+    if (level.rung == Rung::low) low = nominal_bits(level);
+  }
+  const double keep = budget_.keep(), middle = budget_.mid_keep();
+  return keep * high + middle * mid + (1.0 - keep - middle) * low;
 }
 
 Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, const float* k,
@@ -117,7 +165,9 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
     return failed("layer {}, kv_head {}, position {}: the {} is not finite in f16", head.layer,
                   head.kv_head, position, key_ok ? "value" : "key");
   Tier& tier = cache->tier(head.layer, head.kv_head, 0);
-  const int slot = tier.append(position, 0.0f);
+  const auto width = static_cast<size_t>(d);
+  const float score = levels_[0].scored ? scorer_->first_score({k, width}) : 0.0f;
+  const int slot = tier.append(position, score);
   put_row_f16(levels_[0].k, Side::key, tier.k_part(slot / 64), slot % 64, key);
   put_row_f16(levels_[0].v, Side::value, tier.v_part(slot / 64), slot % 64, value);
   return {};
@@ -125,38 +175,27 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
 
 void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const float> mass,
                              int rows) const {
-  scorer_->update({mass, rows, {tier->scores(block), static_cast<size_t>(count)}});
-}
-
-// L2 norms of a tier's keys in the original basis, in the order of `slots`.
-std::vector<float> Pipeline::key_norms(const Sequence& cache, HeadIndex head, int level,
-                                       const std::vector<int>& slots) const {
-  const int d = context_.head_dim;
-  std::vector<float> k(static_cast<size_t>(kBlockTokens * d)), v(k.size()), by_slot(slots.size());
-  for (size_t first = 0; first < slots.size(); first += kBlockTokens) {
-    const size_t n = std::min<size_t>(kBlockTokens, slots.size() - first);
-    read_rows(cache, head, level, static_cast<int>(first), static_cast<int>(n), k.data(), v.data());
-    for (size_t i = 0; i < n; ++i) {
-      const float* key = k.data() + i * static_cast<size_t>(d);
-      by_slot[first + i] = std::sqrt(kernels().dot(key, key, d));
-    }
+  float scores[kBlockTokens];
+  for (int i = 0; i < count; ++i) scores[i] = tier->score(block * kBlockTokens + i);
+  scorer_->update({mass, rows, {scores, static_cast<size_t>(count)}});
+  // The mass itself is as good a source of noise as any, and the same for every number of threads.
+  for (int i = 0; i < count; ++i) {
+    const auto noise = hash64(std::bit_cast<uint32_t>(mass[static_cast<size_t>(i)]));
+    tier->set_score(block * kBlockTokens + i,
+                    round_score(scores[i], static_cast<uint32_t>(noise >> 32)));
   }
-  std::vector<float> norms(slots.size());
-  for (size_t i = 0; i < slots.size(); ++i) norms[i] = by_slot[static_cast<size_t>(slots[i])];
-  return norms;
 }
 
 // Scores of a tier's rows in the order of `slots`, which is by position.
 std::vector<float> Pipeline::rank(const Sequence& cache, HeadIndex head, int level, int tokens,
                                   const std::vector<int>& slots) const {
   const Tier& tier = cache.tier(head.layer, head.kv_head, level);
-  std::vector<float> scores(slots.size()), norms;
+  std::vector<float> scores(slots.size());
   std::vector<int32_t> positions(slots.size());
   for (size_t i = 0; i < slots.size(); ++i) positions[i] = tier.position(slots[i]);
   if (tier.shape().scored)
     for (size_t i = 0; i < slots.size(); ++i) scores[i] = tier.score(slots[i]);
-  if (observes_keys_) norms = key_norms(cache, head, level, slots);
-  scorer_->rank({head.layer, head.kv_head, tokens, positions, norms}, scores);
+  scorer_->rank({head.layer, head.kv_head, tokens, positions}, scores);
   for (float& score : scores)
     if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
   return scores;
@@ -166,15 +205,17 @@ std::vector<float> Pipeline::rank(const Sequence& cache, HeadIndex head, int lev
 // newest, sinks last; returned in order of position.
 std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int level, int tokens,
                                   int count) const {
-  const Quota quota = budget_.allocate(tokens);
+  const Quota quota = this->quota(tokens);
   const Tier& tier = cache.tier(head.layer, head.kv_head, level);
   const std::vector<int> slots = slots_by_position(tier);
   const std::vector<float> scores = rank(cache, head, level, tokens, slots);
-  const int first_pinned = level == 0 ? quota.first_exact : quota.first_high;
+  const bool exact = level == 0 && quota.exact < quota.high;  // above a coded high tier
+  const int first_pinned = exact ? quota.first_exact : quota.first_high;
+  const int last_pinned = exact ? quota.sinks : std::max(quota.sinks, quota.prefix);
   std::vector<uint64_t> orders(slots.size());
   for (size_t i = 0; i < slots.size(); ++i) {
     const int position = tier.position(slots[i]);
-    const int pin = position < quota.sinks ? 2 : position >= first_pinned ? 1 : 0;
+    const int pin = position < last_pinned ? 2 : position >= first_pinned ? 1 : 0;
     orders[i] = demotion_order(pin, scores[i], i);
   }
   std::vector<int> chosen;
@@ -248,16 +289,34 @@ size_t Pipeline::shared_bytes() const {
   return bytes;
 }
 
-int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const {
-  const bool last = level + 1 == static_cast<int>(levels_.size());
-  if (last && !evicts_) return 0;
-  const Quota quota = budget_.allocate(tokens);
-  const int size = cache.tier(head.layer, head.kv_head, level).size();
-  int due = size - quota.exact;
-  if (level > 0 || last) {
-    const int above = level > 0 ? cache.tier(head.layer, head.kv_head, 0).size() : 0;
-    due = std::min(size + above - quota.high, size);
+// Tokens that levels 0 .. level may hold together.
+int Pipeline::most(const Quota& quota, int level) const {
+  switch (levels_[static_cast<size_t>(level)].rung) {
+    case Rung::exact:
+      return quota.exact;
+    case Rung::high:
+      return quota.high;
+    case Rung::mid:
+      return quota.mid;
+    case Rung::low:
+      break;
   }
+  return std::numeric_limits<int>::max();
+}
+
+bool Pipeline::waits_for_fit(HeadIndex head, int tokens) const {
+  const auto index = static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head);
+  return needs_fit_ && tokens < kFitRows && !fitted_[index] && levels_.size() > 1;
+}
+
+int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const {
+  if (level + 1 == static_cast<int>(levels_.size()) && !evicts_) return 0;
+  if (waits_for_fit(head, tokens)) return 0;
+  const int size = cache.tier(head.layer, head.kv_head, level).size();
+  int due = size - most(quota(tokens), level);
+  for (int above = 0; above < level; ++above)
+    due += cache.tier(head.layer, head.kv_head, above).size();
+  due = std::min(due, size);
   return due <= 0 || (!flush && due < budget_.demote_rows()) ? 0 : due;
 }
 
@@ -276,6 +335,27 @@ void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
     i += n;
   }
   remove_rows(levels_[static_cast<size_t>(level)], &tier, std::move(slots));
+}
+
+bool Pipeline::can_take_back(const Sequence& cache, HeadIndex head, int from, int tokens) const {
+  if (evicts_) return true;
+  int found = 0;
+  for (int level = 0; level < cache.levels(); ++level) {
+    const Tier& tier = cache.tier(head.layer, head.kv_head, level);
+    if (!tier.knows_positions()) continue;
+    for (int slot = 0; slot < tier.size(); ++slot) found += tier.position(slot) >= from;
+  }
+  return found == tokens - from;
+}
+
+void Pipeline::take_back(Sequence* cache, HeadIndex head, int from) const {
+  for (int level = 0; level < cache->levels(); ++level) {
+    Tier& tier = cache->tier(head.layer, head.kv_head, level);
+    std::vector<int> slots;
+    for (int slot = 0; tier.knows_positions() && slot < tier.size(); ++slot)
+      if (tier.position(slot) >= from) slots.push_back(slot);
+    remove_rows(levels_[static_cast<size_t>(level)], &tier, std::move(slots));
+  }
 }
 
 void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count,
@@ -297,7 +377,8 @@ void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int f
   if (!stored.coded) return;
   for (auto it = transforms_.rbegin(); it != transforms_.rend(); ++it) {
     for (int i = 0; i < count; ++i)
-      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d, tier.position(first + i));
+      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d,
+                         tier.knows_positions() ? tier.position(first + i) : 0);
     (*it)->inverse_value(v, count, d);
   }
 }

@@ -1,10 +1,14 @@
 // A plan met with a model: the ladder of precisions a row can stand on, and the way down.
 //
 //   level 0   f16, exact            every new row enters here
-//   level 1   high tier             only where the plan codes important rows (mikv-int8)
+//   then      high tier             only where the plan codes important rows (mikv-int8)
+//   then      middle tier           only in a ladder of three (diffkv)
 //   last      low tier              absent where the plan evicts (drop)
 //
 //   demote = read row -> transform -> quantize -> pack into the next level's tail slot
+//
+// Levels store no more about a row than the plan will ask: no score where nothing is ranked, and no
+// position in a last level that rows reach in order (rtn2), or whose reader needs none (mikv).
 //
 // The only place that knows all stages. Append and demote change one (layer, kv_head) and may run
 // for different ones in parallel; reading is const.
@@ -27,6 +31,7 @@ class Pipeline {
  public:
   // bad_input when a layout's group does not fit head_dim, or transforms are chained wrongly.
   static Result<Pipeline> make(const Plan& plan, const TransformContext& context);
+  Pipeline(Pipeline&&) = default;
 
   const std::vector<Level>& levels() const { return levels_; }
   std::vector<TierShape> tier_shapes() const;
@@ -35,7 +40,22 @@ class Pipeline {
   // Coded tiers are read in integers; f16 tiers never are.
   bool attends_in_integers() const { return integer_; }
   bool observes_attention() const { return observes_attention_; }
-  const std::vector<std::unique_ptr<Transform>>& transforms() const { return transforms_; }
+  const std::vector<std::shared_ptr<Transform>>& transforms() const { return transforms_; }
+
+  GqaAggregate gqa() const { return gqa_; }
+
+  // A transform that learns from the prompt is fitted when a head's first rows go down, and frozen.
+  // Until a head has seen this many rows none of them go down, so that it learns from a sample.
+  static constexpr int kFitRows = 64;
+
+  // The same plan and state for a forked sequence.
+  Pipeline fork() const;
+
+  // Tells that `tokens` tokens were seen when the prompt ended; only the first call counts.
+  void see_prompt(int tokens) {
+    if (prompt_ == 0) prompt_ = tokens;
+  }
+  Quota quota(int tokens) const { return budget_.allocate(tokens, prompt_); }
 
   // Shows the queries of one layer's read, [rows][kv_heads * gqa_ratio][head_dim], after RoPE; kept
   // only where a transform learns from them and has not been fitted yet.
@@ -50,6 +70,12 @@ class Pipeline {
   int due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const;
   // Sends them down, or evicts them.
   void demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush);
+
+  // True if all rows from position `from` on can be found again among the head's `tokens` tokens;
+  // else some stand on a level that stores no positions. Evicted rows need not be found.
+  bool can_take_back(const Sequence& cache, HeadIndex head, int from, int tokens) const;
+  // Removes them. Rows that went down because of them stay down, and keep their scores.
+  void take_back(Sequence* cache, HeadIndex head, int from) const;
 
   // Rows first .. first+count-1 of a tier in the original basis: k, v [count][head_dim].
   void read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count, float* k,
@@ -69,23 +95,29 @@ class Pipeline {
 
  private:
   Pipeline(const Plan& plan, const TransformContext& context);
+  Pipeline(const Pipeline&) = default;  // shares transforms
+  Result<void> make_transforms(const Plan& plan);
+  Result<void> make_levels(const Plan& plan);
+  void choose_tags(const Plan& plan);
+  int most(const Quota& quota, int level) const;
+  bool waits_for_fit(HeadIndex head, int tokens) const;
   std::vector<int> choose(const Sequence& cache, HeadIndex head, int level, int tokens,
                           int count) const;
   std::vector<float> rank(const Sequence& cache, HeadIndex head, int level, int tokens,
                           const std::vector<int>& slots) const;
-  std::vector<float> key_norms(const Sequence& cache, HeadIndex head, int level,
-                               const std::vector<int>& slots) const;
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
   void fit(const Sequence& cache, HeadIndex head);
 
   TransformContext context_;
   Budget budget_;
-  std::unique_ptr<Scorer> scorer_;
-  std::vector<std::unique_ptr<Transform>> transforms_;
+  std::shared_ptr<const Scorer> scorer_;
+  GqaAggregate gqa_ = GqaAggregate::sum;
+  std::vector<std::shared_ptr<Transform>> transforms_;
   std::vector<Level> levels_;
   std::vector<uint8_t> fitted_;   // [layers][kv_heads]
   std::vector<float> query_max_;  // [layers][kv_heads][head_dim], if a transform observes queries
-  bool evicts_ = false, integer_ = false, observes_attention_ = false, observes_keys_ = false;
+  int prompt_ = 0;                // tokens
+  bool evicts_ = false, integer_ = false, observes_attention_ = false, needs_fit_ = false;
 };
 
 }  // namespace kvkeep

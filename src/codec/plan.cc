@@ -106,10 +106,11 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
     return set_param(&found->second[0], {name.substr(dot + 1), value});
   }
   if (table->contains(name)) {
-    const bool tier = (name == "high" || name == "low") && value != "f16" && value != "drop";
+    const bool tier = (name == "high" || name == "mid" || name == "low") && value != "f16" &&
+                      value != "drop" && value != "none";
     return set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value);
   }
-  std::string allowed = "scorer, high, low, transform, attend";
+  std::string allowed = "scorer, high, mid, low, transform, attend";
   Plan::Slot* found = nullptr;
   for (const char* slot : {"budget", "scorer"}) {
     for (const auto& [param, current] : table->at(slot)[0].params) {
@@ -177,6 +178,15 @@ Result<void> check_together(const Plan& plan) {
     return bad_input(
         "plan: slot 'low', drop: with budget keep=0 and window=0 no token would be "
         "left; give keep or window");
+  const bool mid = plan.slot("mid").method != "none";
+  if (mid != (budget.number("mid_keep") > 0))
+    return bad_input(
+        "plan: slot 'mid', {}, with budget mid_keep={}: allowed are a middle level and its share, "
+        "or none and 0",
+        plan.slot("mid").method, budget.param("mid_keep"));
+  if (budget.number("keep") + budget.number("mid_keep") > 1)
+    return bad_input("plan: slot 'budget': keep={} and mid_keep={}: allowed is a sum of at most 1",
+                     budget.param("keep"), budget.param("mid_keep"));
   return {};
 }
 
@@ -207,7 +217,7 @@ Result<Plan> Plan::parse(const std::string& text) {
     return bad_input("plan: {} characters; at most {} are read", text.size(), kMaxText);
   SlotTable table;
   KVKEEP_TRY(parse_slots(&table,
-                         "scorer=recency;budget=uniform;high=f16;low=rtn;"
+                         "scorer=recency;budget=uniform;high=f16;mid=none;low=rtn;"
                          "transform=none;attend=integer"));
   const bool slots = text.find('=') < text.find(':') || text.find(';') != std::string::npos;
   KVKEEP_TRY(slots ? parse_slots(&table, text) : parse_preset(&table, text));

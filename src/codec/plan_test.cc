@@ -25,10 +25,12 @@ TEST(Plan, OverridesReachTheirSlot) {
       Plan::parse("mikv:keep=0.30,low=u4,high=u8g32,sinks=4,transform=centre+hadamard");
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->canonical(),
-            "scorer=h2o;budget=uniform:keep=0.3,recent=0.5,sinks=4,window=0,demote=16;"
-            "high=rtn:k=u8g32,v=u8g32;low=rtn:k=u4,v=u4;transform=centre+hadamard:k=0,v=0;"
-            "attend=integer");
+            "scorer=h2o:norm=none,gqa=sum;budget=uniform:keep=0.3,mid_keep=0,recent=0.5,"
+            "quota=growing,sinks=4,prefix=0,window=0,demote=16;high=rtn:k=u8g32,v=u8g32;mid=none;"
+            "low=rtn:k=u4,v=u4;transform=centre+hadamard:k=0,v=0;attend=integer");
   EXPECT_EQ(Plan::parse("rtn4:attend=exact")->slot("attend").method, "exact");
+  EXPECT_EQ(Plan::parse("mikv:mid=u4,mid_keep=0.3")->slot("mid").param("v"), "u4");
+  EXPECT_EQ(Plan::parse("mikv:norm=rows,gqa=max")->slot("scorer").param("gqa"), "max");
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("k"), "u3");
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("v"), "u2");
   EXPECT_EQ(Plan::parse("random:seed=7,keep=0.5")->slot("scorer").param("seed"), "7");
@@ -52,6 +54,11 @@ TEST(Plan, RefusalsNameSlotValueAndWhatIsAllowed) {
   EXPECT_NE(message("mikv:keep=nan").find("keep=nan"), std::string::npos);
   EXPECT_NE(message("mikv:low=u5").find("u8, u4"), std::string::npos);
   EXPECT_NE(message("mikv:sinks=1.5").find("integer"), std::string::npos);
+  EXPECT_NE(message("mikv:quota=large").find("growing, fixed"), std::string::npos);
+  EXPECT_NE(message("mikv:mid=u4").find("share"), std::string::npos);
+  EXPECT_NE(message("mikv:mid_keep=0.1").find("share"), std::string::npos);
+  EXPECT_NE(message("mikv:mid=u4,keep=0.6,mid_keep=0.5").find("sum of at most 1"),
+            std::string::npos);
   EXPECT_NE(message("mikv:fish=1").find("keep"), std::string::npos);
   EXPECT_NE(message("scorer=best").find("h2o"), std::string::npos);
   EXPECT_NE(message("score=h2o").find("scorer"), std::string::npos);

@@ -37,7 +37,7 @@ const char* observed(Observes observes) {
 }  // namespace
 
 const std::vector<std::string>& slot_names() {
-  static const std::vector<std::string> names = {"scorer", "budget",    "high",
+  static const std::vector<std::string> names = {"scorer", "budget",    "high",  "mid",
                                                  "low",    "transform", "attend"};
   return names;
 }
@@ -99,6 +99,7 @@ std::string allowed_values(const ParamRow& param) {
   if (param.kind == ParamKind::layout)
     return "u8, u4, u3, u2 (uniform) or s8, s4 (symmetric), then nothing (groups of half a head), "
            "g32, g64, g128 or gt (one per token)";
+  if (param.kind == ParamKind::choice) return fmt::format("{}", fmt::join(param.choices, ", "));
   return fmt::format("{} {} to {}", param.kind == ParamKind::integer ? "integer" : "number",
                      param.least, param.most);
 }
@@ -113,6 +114,11 @@ Result<std::string> canonical_value(const MethodRow& method, const ParamRow& par
     const auto layout = parse_layout(value);
     if (!layout || layout->id == LayoutId::f16) return refuse();
     return layout_name(*layout);
+  }
+  if (param.kind == ParamKind::choice) {
+    const auto& choices = param.choices;
+    if (std::find(choices.begin(), choices.end(), value) == choices.end()) return refuse();
+    return value;
   }
   double number = 0;
   const char* end = value.data() + value.size();

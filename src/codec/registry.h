@@ -12,14 +12,15 @@
 
 namespace kvkeep {
 
-enum class ParamKind { number, integer, layout };
+enum class ParamKind { number, integer, layout, choice };
 
 struct ParamRow {
   const char* name;
   const char* fallback;  // default, in canonical spelling
   ParamKind kind;
-  double least, most;  // inclusive; unused for layouts
+  double least, most;  // inclusive, of numbers and integers
   const char* summary;
+  std::vector<std::string> choices = {};  // of a choice
 };
 
 // What a method must be shown.
@@ -40,7 +41,7 @@ struct PresetRow {
   const char* summary;
 };
 
-// Slots of a plan in canonical order: scorer, budget, high, low, transform, attend.
+// Slots of a plan in canonical order: scorer, budget, high, mid, low, transform, attend.
 const std::vector<std::string>& slot_names();
 const std::vector<MethodRow>& method_rows();
 const std::vector<PresetRow>& preset_rows();

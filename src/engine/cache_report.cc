@@ -55,6 +55,7 @@ void fill_breakdown(const CompressedAttention& site, CacheReport* report) {
       {"tables", usage.tables},        {"transform", site.pipeline().transform_bytes()},
       {"shared", report->shared_bytes}};
   for (const auto& part : report->breakdown) report->bytes += part.bytes;
+  report->forked_bytes = usage.forked;
 }
 
 void fill_layers(const CompressedAttention& site, CacheReport* report) {
@@ -94,7 +95,7 @@ CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool
   report.tokens = site.tokens();
   report.tiers = tier_reports(site, 0, shape.layers);
   report.readable_tokens = least_readable(site);
-  const Quota quota = site.pipeline().budget().allocate(site.tokens());
+  const Quota quota = site.pipeline().quota(site.tokens());
   report.exact_window =
       quota.exact == site.tokens() ? site.tokens() : site.tokens() - quota.first_exact;
   report.sinks = site.pipeline().budget().sinks();

@@ -1,6 +1,6 @@
 // Turns a cache into the figures users see. What a category holds:
 //   exact      f16 rows            codes, scales   of quantized rows (scales with minima)
-//   positions, scores              4 bytes per slot each
+//   positions, scores              0 or 2 bytes per slot each; positions 4 beyond 65,536 tokens
 //   transform  per-sequence state  shared          tables all sequences of a model share
 //   slack      unused slots, free blocks, ends of runs        tables   block and run lists
 #pragma once

@@ -7,11 +7,11 @@
 
 namespace kvkeep {
 
-CompressedAttention::CompressedAttention(Pipeline pipeline, const AttentionShape& shape,
-                                         ThreadPool* pool)
+CompressedAttention::CompressedAttention(Pipeline pipeline, Sequence cache,
+                                         const AttentionShape& shape, ThreadPool* pool)
     : shape_(shape),
       pipeline_(std::move(pipeline)),
-      cache_(shape.layers, shape.kv_heads, pipeline_.tier_shapes()),
+      cache_(std::move(cache)),
       pool_(pool),
       decode_(&pipeline_, {shape.kv_heads, shape.gqa_ratio(), shape.head_dim}),
       prefill_(&pipeline_, {shape.kv_heads, shape.gqa_ratio(), shape.head_dim}) {}
@@ -24,8 +24,44 @@ Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(const Pla
   auto pipeline =
       Pipeline::make(plan, {shape.layers, shape.kv_heads, shape.head_dim, context, rope});
   if (!pipeline) return tl::unexpected(pipeline.error());
+  Sequence cache(shape.layers, shape.kv_heads, pipeline->tier_shapes());
   return std::unique_ptr<CompressedAttention>(
-      new CompressedAttention(*std::move(pipeline), shape, pool));
+      new CompressedAttention(*std::move(pipeline), std::move(cache), shape, pool));
+}
+
+std::unique_ptr<CompressedAttention> CompressedAttention::fork(ThreadPool* pool) const {
+  std::unique_ptr<CompressedAttention> copy(
+      new CompressedAttention(pipeline_.fork(), cache_.fork(), shape_, pool));
+  copy->tokens_ = tokens_;
+  copy->peak_bytes_ = copy->resident_bytes();
+  return copy;
+}
+
+int CompressedAttention::most_taken_back() const {
+  int least = 0, most = tokens_;  // what can be taken back can be taken back in part
+  const auto all_heads = [&](int n) {
+    for (int layer = 0; layer < shape_.layers; ++layer)
+      for (int head = 0; head < shape_.kv_heads; ++head)
+        if (!pipeline_.can_take_back(cache_, {layer, head}, tokens_ - n, tokens_)) return false;
+    return true;
+  };
+  while (least < most) {
+    const int middle = (least + most + 1) / 2;
+    if (all_heads(middle)) {
+      least = middle;
+    } else {
+      most = middle - 1;
+    }
+  }
+  return least;
+}
+
+void CompressedAttention::take_back(int tokens) {
+  for (int layer = 0; layer < shape_.layers; ++layer)
+    for (int head = 0; head < shape_.kv_heads; ++head)
+      pipeline_.take_back(&cache_, {layer, head}, tokens_ - tokens);
+  tokens_ -= tokens;
+  cache_.compact();
 }
 
 Result<void> CompressedAttention::append(const AttentionCall& call) {
@@ -66,7 +102,10 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
 }
 
 void CompressedAttention::demote(bool flush) {
-  if (flush) prefill_.release();
+  if (flush) {
+    prefill_.release();
+    pipeline_.see_prompt(tokens_);
+  }
   bool moved = false;
   for (int level = 0; level < cache_.levels(); ++level) {
     std::vector<HeadIndex> heads;

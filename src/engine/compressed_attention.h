@@ -30,6 +30,14 @@ class CompressedAttention : public AttentionSite {
   // Brings every tier to its quota; with flush = false only where a whole batch of rows is due.
   void demote(bool flush);
 
+  // A copy that shares blocks until one of the two writes to them; it works on `pool`.
+  std::unique_ptr<CompressedAttention> fork(ThreadPool* pool) const;
+
+  // The most tokens that can be taken back from the end: all, or fewer where some of them are on a
+  // level that stores no positions.
+  int most_taken_back() const;
+  void take_back(int tokens);  // at most that many
+
   int tokens() const { return tokens_; }
   const Sequence& cache() const { return cache_; }
   const Pipeline& pipeline() const { return pipeline_; }
@@ -40,7 +48,8 @@ class CompressedAttention : public AttentionSite {
   size_t peak_bytes() const { return peak_bytes_; }
 
  private:
-  CompressedAttention(Pipeline pipeline, const AttentionShape& shape, ThreadPool* pool);
+  CompressedAttention(Pipeline pipeline, Sequence cache, const AttentionShape& shape,
+                      ThreadPool* pool);
 
   AttentionShape shape_;
   Pipeline pipeline_;

@@ -131,6 +131,33 @@ Result<void> Session::step(int32_t token) {
   return impl_->demote(false);
 }
 
+Result<void> Session::rollback(int n) {
+  if (impl_->broken) return failed("this session ended with an earlier error");
+  if (n < 0 || n > tokens())
+    return bad_input("{} tokens cannot be taken back: allowed are 0 to {}", n, tokens());
+  if (n == 0) return {};
+  if (const int most = impl_->site->most_taken_back(); n > most)
+    return bad_input(
+        "{} tokens cannot be taken back: allowed are 0 to {}, the others are on a level that "
+        "stores no positions; a larger budget window keeps more of them exact",
+        n, most);
+  impl_->site->take_back(n);
+  impl_->logits.clear();
+  return {};
+}
+
+Result<Session> Session::fork(int threads) const {
+  if (impl_->broken) return failed("this session ended with an earlier error");
+  if (threads < 0 || threads > 1024) return bad_input("threads {} is not in 0 to 1024", threads);
+  auto copy =
+      std::make_unique<Impl>(impl_->model, impl_->plan, threads ? threads : impl_->pool.size());
+  copy->site = impl_->site->fork(&copy->pool);
+  copy->logits = impl_->logits;
+  copy->context = impl_->context;
+  copy->rng = impl_->rng;
+  return Session(std::move(copy));
+}
+
 std::span<const float> Session::logits() const {
   if (tokens() == 0) return {};
   return impl_->logits;

@@ -80,7 +80,8 @@ TEST(Session, EveryPresetRunsCountsItsTokensAndItsBytes) {
     EXPECT_EQ(report.tokens, 220);
     const bool evicts = report.plan.find("low=drop") != std::string::npos && preset.name != "f16";
     if (evicts) {
-      EXPECT_LT(report.readable_tokens, 70) << preset.name;
+      // A fifth and some pinned; 60 % on the three levels of diffkv.
+      EXPECT_LT(report.readable_tokens, preset.name == "diffkv" ? 150 : 70) << preset.name;
     } else {
       EXPECT_EQ(report.readable_tokens, 220) << preset.name;
     }

@@ -8,8 +8,13 @@ namespace kvkeep {
 namespace {
 
 // Writes `level` at the positions a tier holds into row [tokens]. A session that an error broke may
-// hold positions past its last whole slice; they are left out.
+// hold positions past its last whole slice; they are left out. A tier that stores no positions
+// holds all that stand nowhere else, and is the last.
 void mark(const Tier& tier, int8_t level, std::span<int8_t> row) {
+  if (!tier.knows_positions()) {
+    std::replace(row.begin(), row.end(), TierMap::kEvicted, level);
+    return;
+  }
   for (int slot = 0; slot < tier.size(); ++slot) {
     const auto position = static_cast<size_t>(tier.position(slot));
     if (position < row.size()) row[position] = level;

@@ -14,10 +14,18 @@
 
 namespace kvkeep {
 
+// How the q_heads that share a kv_head count together: their attention added up, averaged, or the
+// largest of them in each row. Sum and mean rank alike while scores stay within f16 range.
+enum class GqaAggregate { sum, mean, max };
+
+// The nearest-below or nearest-above value f16 can hold, the likelier the nearer: a kept score may
+// grow by far less than one step of f16 and still grows on average. `noise` is any well mixed word.
+float round_score(float score, uint32_t noise);
+
 // What one read showed of some slots of one tier; all spans of equal length.
 struct ScoreUpdate {
-  // Softmax probability each token received, summed over the observed rows of the read and the
-  // q_heads of its kv_head.
+  // Softmax probability each token received, summed over the observed rows of the read and taken
+  // over the q_heads of its kv_head as `gqa` says.
   std::span<const float> mass;
   int rows = 1;             // how many rows were observed
   std::span<float> scores;  // in and out; 0 when a token enters
@@ -28,7 +36,6 @@ struct RankInput {
   int layer = 0, kv_head = 0;
   int tokens = 0;                      // seen so far
   std::span<const int32_t> positions;  // ascending
-  std::span<const float> key_norms;    // L2, only for scorers that observe keys
 };
 
 class Scorer {
@@ -39,6 +46,8 @@ class Scorer {
   // read. Of a read whose last row stands at `last`, only rows for which this is true are shown.
   virtual bool observes_row(int /*position*/, int /*last*/) const { return true; }
   virtual void update(const ScoreUpdate&) const {}
+  // The score a token enters with; its key [head_dim] after RoPE.
+  virtual float first_score(std::span<const float> /*key*/) const { return 0.0f; }
 
   // Final scores, before rows are chosen: in come the kept scores (zero if there are none).
   virtual void rank(const RankInput&, std::span<float> /*scores*/) const {}

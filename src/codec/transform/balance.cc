@@ -24,6 +24,7 @@ class Balance : public Transform {
     std::fill_n(factors_.data(), factors_.size(), f32_to_f16(1.0f));
   }
 
+  std::unique_ptr<Transform> clone() const override { return std::make_unique<Balance>(*this); }
   int order() const override { return 1; }
   bool needs_fit() const override { return true; }
   bool observes_queries() const override { return true; }

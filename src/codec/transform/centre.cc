@@ -29,6 +29,7 @@ class Centre : public Transform {
         fine_(waves(kStride, 1)),
         coarse_(waves((context.context + kStride - 1) / kStride, kStride)) {}
 
+  std::unique_ptr<Transform> clone() const override { return std::make_unique<Centre>(*this); }
   int order() const override { return 0; }
   bool needs_fit() const override { return true; }
   bool has_bias() const override { return true; }

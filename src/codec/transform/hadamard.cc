@@ -21,6 +21,7 @@ class Hadamard : public Transform {
         key_size_(block_size(head_dim, key_cap)),
         value_size_(block_size(head_dim, value_cap)) {}
 
+  std::unique_ptr<Transform> clone() const override { return std::make_unique<Hadamard>(*this); }
   int order() const override { return 2; }
   void forward_key(HeadIndex, float* key, int) const override { rotate(key, 1, 0, key_size_); }
   void inverse_key(HeadIndex, float* key, int) const override { rotate(key, 1, 0, key_size_); }

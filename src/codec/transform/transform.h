@@ -63,6 +63,9 @@ class Transform {
   virtual void bias(HeadIndex, const float*, std::span<const int32_t>, float*) const {}
   virtual bool has_bias() const { return false; }
 
+  // The same state for a forked sequence.
+  virtual std::unique_ptr<Transform> clone() const = 0;
+
   virtual size_t state_bytes() const { return 0; }   // of this sequence
   virtual size_t shared_bytes() const { return 0; }  // the same for all sequences of a model
 };
