@@ -216,11 +216,11 @@ TEST(CompressedAttention, ReportedBytesAreAllocatedBytes) {
         ASSERT_TRUE(site->attend(
             {layer, tokens, slice * tokens, rows.data(), rows.data(), rows.data(), out.data()}));
     const auto full = report_cache(*site, *Plan::parse(plan), false);
-    EXPECT_GT(full.scratch_bytes, size_t{4} * 4000 * 128 * 4);
+    EXPECT_GT(full.scratch_bytes, size_t{1} << 18) << "chunks of rows, and ranked probabilities";
     site->demote(true);
     const auto report = report_cache(*site, *Plan::parse(plan), false);
     EXPECT_EQ(report.bytes, site->resident_bytes()) << plan;
-    EXPECT_LT(report.scratch_bytes, size_t{1} << 20) << "prefill scratch was given back";
+    EXPECT_LT(report.scratch_bytes, full.scratch_bytes / 2) << "prefill scratch was given back";
   }
 }
 
