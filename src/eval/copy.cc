@@ -4,13 +4,13 @@
 
 #include <sstream>
 
-#include "eval/haystack.h"
+#include "base/fail.h"
 #include "eval/record.h"
 
 namespace kvkeep {
 namespace {
 
-constexpr int kMostWords = 128, kTokensPerWord = 4;
+constexpr int kMostWords = 64, kTokensPerWord = 8;
 
 const RecallTask& copy_task() {
   static const RecallTask task = {"copy",
@@ -43,7 +43,7 @@ double words_before_error(const std::string& said, const RecallQuestion& questio
 Result<RecallSample> make_copy(const TaskInput& in, int index) {
   Rng rng = sample_rng(in, index);
   std::vector<std::string> words;
-  for (int i = 0; i < kMostWords; ++i) words.push_back(noun_key(rng));
+  for (int i = 0; i < kMostWords; ++i) words.push_back(compound_key(rng));
   size_t n = words.size();
   const auto takes = [&](size_t count) {
     const RecallSample sample = copy_sample(words, count);
@@ -53,8 +53,7 @@ Result<RecallSample> make_copy(const TaskInput& in, int index) {
   };
   while (n > 1 && takes(n) > in.options.context) n = n * 3 / 4;
   if (takes(n) > in.options.context)
-    return fill_length(in, copy_task(), in.options.context, 0,
-                       [&](size_t) { return copy_sample(words, 1); });
+    return bad_input("{} tokens (--ctx) are too few to say a word again", in.options.context);
   return copy_sample(words, n);
 }
 

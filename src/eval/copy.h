@@ -5,7 +5,7 @@
 
 namespace kvkeep {
 
-// As many random words as the context holds twice, at most 128.
+// As many random words (quiet-river) as the context holds twice, at most 64.
 Result<RecallSample> make_copy(const TaskInput& in, int index);
 
 // Share of the passage's words that were said before the first wrong or missing one.

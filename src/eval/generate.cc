@@ -110,7 +110,10 @@ Result<TaskResult> run_generate(const TaskInput& in) {
       prompts->continuation,
       {{"agreement", nullptr}, {"first_divergence", nullptr}, {"identical", nullptr}}};
   if (scores->complete > 0) result.rows = recall_rows(in, names, scores->totals);
-  for (auto& row : result.rows) row.protocol.bos = in.options.bos;
+  for (auto& row : result.rows) {
+    row.protocol.bos = in.options.bos;
+    row.continuation = prompts->continuation;
+  }
   return result;
 }
 

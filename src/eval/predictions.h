@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kvkeep/error.h"
@@ -57,5 +58,8 @@ Result<void> save_predictions(const std::string& path, const PredictionsKey& key
 // bad_input for anything that is no sound file, or one of another model, text or protocol.
 Result<std::vector<Predictions>> load_predictions(const std::string& path,
                                                   const PredictionsKey& key);
+// The same from the file's bytes.
+Result<std::vector<Predictions>> parse_predictions(std::string_view bytes, const std::string& path,
+                                                   const PredictionsKey& key);
 
 }  // namespace kvkeep

@@ -121,15 +121,21 @@ Result<std::vector<Predictions>> load_predictions(const std::string& path,
   constexpr size_t kMostBytes = size_t{1} << 36;
   const auto bytes = read_file(path, kMostBytes);
   if (!bytes) return tl::unexpected(bytes.error());
+  return parse_predictions(*bytes, path, key);
+}
+
+Result<std::vector<Predictions>> parse_predictions(std::string_view bytes, const std::string& path,
+                                                   const PredictionsKey& key) {
   const auto damaged = [&] { return bad_input("'{}' is no sound reference of task kld", path); };
   uint64_t sum = 0, count = 0;
-  if (bytes->size() < kMagicBytes + sizeof sum || !bytes->starts_with(kMagic)) return damaged();
-  const size_t body = bytes->size() - sizeof sum;
-  std::memcpy(&sum, bytes->data() + body, sizeof sum);
-  if (sum != XXH64(bytes->data(), body, 0)) return damaged();
-  Reader from(std::string_view(*bytes).substr(kMagicBytes, body - kMagicBytes));
+  if (bytes.size() < kMagicBytes + sizeof sum || !bytes.starts_with(kMagic)) return damaged();
+  const size_t body = bytes.size() - sizeof sum;
+  std::memcpy(&sum, bytes.data() + body, sizeof sum);
+  if (sum != XXH64(bytes.data(), body, 0)) return damaged();
+  Reader from(bytes.substr(kMagicBytes, body - kMagicBytes));
   PredictionsKey found;
-  if (!take(from, found) || !from.take(count) || count > from.left()) return damaged();
+  if (!take(from, found) || !from.take(count) || count > from.left() / sizeof count)
+    return damaged();
   if (const auto what = difference(found, key); !what.empty())
     return bad_input("'{}' is {}", path, what);
   std::vector<Predictions> windows(count);

@@ -24,17 +24,20 @@ std::vector<std::string> groups_of(const Tally& tally) {
   return groups;
 }
 
-// The groups' accuracies, in the order of their first samples.
+// The groups' accuracies, in the order of their first samples; those of places are in the cells
+// too.
 std::vector<Metric> group_metrics(const Tallies& tallies) {
   std::vector<Metric> metrics;
   for (const auto& first : tallies)
     for (const auto& group : groups_of(first)) {
       const auto known = [&](const Metric& metric) { return metric.name == group; };
       if (std::any_of(metrics.begin(), metrics.end(), known)) continue;
-      metrics.push_back({group, accuracy(only(tallies, [&](const Tally& tally) {
-                           const auto of = groups_of(tally);
-                           return std::find(of.begin(), of.end(), group) != of.end();
-                         }))});
+      const auto here = only(tallies, [&](const Tally& tally) {
+        const auto of = groups_of(tally);
+        return std::find(of.begin(), of.end(), group) != of.end();
+      });
+      metrics.push_back({group, accuracy(here)});
+      metrics.back().detail = group != first.group;
     }
   return metrics;
 }

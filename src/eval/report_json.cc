@@ -24,7 +24,10 @@ Json protocol_json(const EvalRow& row) {
                {"seed", row.protocol.seed}};
   if (row.samples > 0) {
     json["samples"] = row.samples;
-    json["question"] = row.protocol.query_aware ? "before compression" : "after compression";
+    if (row.continuation > 0)
+      json["continuation"] = row.continuation;
+    else
+      json["question"] = row.protocol.query_aware ? "before compression" : "after compression";
   } else {
     json["step"] = row.protocol.step;
     json["windows"] = row.windows;

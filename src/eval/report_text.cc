@@ -42,7 +42,8 @@ std::string metric_text(const Metric& metric) {
 
 std::vector<std::string> row_cells(const EvalRow& row, const EvalRow* f16) {
   std::vector<std::string> cells = {row.cache.preset};
-  for (const auto& metric : row.metrics) cells.push_back(metric_text(metric));
+  for (const auto& metric : row.metrics)
+    if (!metric.detail) cells.push_back(metric_text(metric));
   const auto& c = row.cache;
   cells.insert(cells.begin() + 2,
                f16 ? fmt::format("{:+.4f}", row.metrics[0].value - f16->metrics[0].value) : "-");
@@ -65,6 +66,9 @@ std::string counted(int n, const char* what) {
 // How a task came to its figures.
 std::string protocol_text(const EvalRow& row) {
   const char* bos = row.protocol.bos ? " with BOS" : "";
+  if (row.continuation > 0)
+    return fmt::format("{} of {} tokens{}, the last {} generated; 95 % intervals",
+                       counted(row.samples, "text"), row.protocol.context, bos, row.continuation);
   if (row.samples > 0)
     return fmt::format("{} of up to {} tokens{}, questions included; {}; 95 % intervals",
                        counted(row.samples, "sample"), row.protocol.context, bos,
@@ -83,7 +87,8 @@ std::string task_table(const TaskResult& result, const std::string& task) {
     if (row.task != task) continue;
     if (titles.empty()) {
       titles = {"<plan"};
-      for (const auto& metric : row.metrics) titles.push_back(metric.name);
+      for (const auto& metric : row.metrics)
+        if (!metric.detail) titles.push_back(metric.name);
       titles.insert(titles.begin() + 2, "vs f16");
       for (const char* title : {"bits", "marginal", "paper", "factor", "bytes", "cached",
                                 "readable", "step", "window", "sinks", "tok/s"})

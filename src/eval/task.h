@@ -52,6 +52,7 @@ struct Metric {
   bool count = false;                                      // a whole number
   std::optional<std::pair<double, double>> interval = {};  // 95 %
   std::optional<std::pair<double, double>> vs_f16 = {};    // 95 % of the paired difference
+  bool detail = false;                                     // not for tables that people read
 };
 
 // A figure at a place of a task's grid: {{"length", 512}, {"depth", 0.25}}, {{"layer", 0}, ...}.
@@ -69,6 +70,7 @@ struct EvalRow {
   CacheReport cache;             // at the end of the last whole window or sample
   TaskOptions protocol;
   int windows = 0, samples = 0;  // one of them, by the kind of task
+  int continuation = 0;          // tokens generated without a question; 0: questions are asked
   double tokens_per_second = 0;  // fed or decoded on the compressed cache, compression included
 };
 

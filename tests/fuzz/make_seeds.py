@@ -7,6 +7,8 @@ FOLDER = pathlib.Path(__file__).parent / "seeds"
 PLANS = ["f16", "mikv:keep=0.3", "q4_0-rot", "kivi2", "h2o:keep=0.2",
          "kvcrush:base=snapkv,share=0.25",
          "scorer=h2o;budget=uniform:keep=0.2,recent=0.5;high=f16;low=rtn:k=u2,v=u2;transform=none"]
+SAMPLES = ['{"context": "a", "input": "b", "answers": ["c"], "dataset": "d"}',
+           '{"input": "a\\nb", "outputs": ["c"], "answer_prefix": "d"}\n\n{}\n']
 TEXTS = ["it's 12345 WE'LL  \n\n x", "\u4f60\u597d \U0001F600\u00a0caf\u00e9", "aaaa the th\u2581"]
 # Tokens after their type byte (1 normal, 3 control, 4 user, 6 byte), an empty line, merges.
 VOCABULARY = "laa\nla\nlb\ndab\nc<s>\n\na a\na b\nab<s>"
@@ -57,10 +59,19 @@ def model():
     return head + bytes(-len(head) % 32) + data
 
 
+def predictions():
+    """A reference of task kld: one window of one token, 3 with e^-0.7, the rest 0.5."""
+    key = struct.pack("<QQiiii", 1, 2, 128, 32, 0, 16)
+    window = struct.pack("<QIdif", 1, 1, 0.5, 3, -0.7)
+    return b"KVKLD001" + key + struct.pack("<Q", 1) + window + bytes(8)
+
+
 def main():
     seeds = {"gguf_fuzz": [model()], "plan_fuzz": [plan.encode() for plan in PLANS],
              "tokenizer_fuzz": [bytes([which]) + t.encode() for which in range(6) for t in TEXTS]
              + [b"\6" + VOCABULARY.encode(), b"\6g" + VOCABULARY[1:].encode()]}
+    seeds["kld_fuzz"] = [predictions()]
+    seeds["samples_fuzz"] = [line.encode() for line in SAMPLES]
     for target, inputs in seeds.items():
         (FOLDER / target).mkdir(parents=True, exist_ok=True)
         for i, data in enumerate(inputs):
