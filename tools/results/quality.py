@@ -1,4 +1,4 @@
-"""What plans cost in quality: tables of results/eval-*.json, each one output of `kvkeep eval --json`.
+"""What plans cost in quality: tables of results/eval-*.json, outputs of `kvkeep eval --json`.
 
 eval-suite.json        the presets, each with its own bytes
 eval-at-bytes.json     plans at equal bytes (--at-bytes)
@@ -44,7 +44,8 @@ COLUMNS = {
     "copy": answers("copy"),
     "variable_tracking": answers("variable_tracking"),
     "generate": [("tokens as f16, of 256:", number("first_divergence", 0))],
-    "attention_error": [("attention error:", number("mean", 3)), ("worst head:", number("worst", 3))],
+    "attention_error": [("attention error:", number("mean", 3)),
+                        ("worst head:", number("worst", 3))],
 }
 
 
@@ -90,8 +91,8 @@ def section(result, title, text, body):
 
 def suite(result):
     return section(result, "Quality of the presets",
-                   "Every preset at its own size. Bits are per cached value, everything counted, at "
-                   "the end of the first task. The question comes after the compression.",
+                   "Every preset at its own size. Bits are per cached value, everything counted, "
+                   "at the end of the first task. The question comes after the compression.",
                    pivot(result))
 
 
