@@ -10,8 +10,7 @@ function(kvkeep_flags target)
                          $<$<BOOL:${KVKEEP_WERROR}>:-Werror>)
 endfunction()
 
-# Large headers are read once a target where nothing is cached between builds: half the time of the
-# sanitizer build went into reading them.
+# With KVKEEP_PCH large headers are read once a target: for builds from scratch.
 function(kvkeep_precompile target)
   if(KVKEEP_PCH)
     target_precompile_headers(${target} PRIVATE ${ARGN})
