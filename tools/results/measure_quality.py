@@ -2,8 +2,8 @@
 
 usage: measure_quality.py suite | at-bytes | tasks | sensitivity     (after ./dev build)
 
-Minutes to an hour on two cores. The sensitivity grid runs plan by plan and is written after each:
-started again, it goes on where it stopped.
+Minutes to an hour on two cores. Tasks run one by one, the sensitivity grid plan by plan, and the
+file is written after each: started again, a measurement goes on where it stopped.
 """
 
 import itertools
@@ -22,12 +22,14 @@ KVKEEP = os.path.join("build", "release", "kvkeep")
 
 MAIN = ["f16", "mikv-4", "mikv", "mikv-c", "mikv-int8", "mikv-int4", "rtn2", "h2o", "snapkv",
         "streaming", "random"]
-SETS = {
-    "suite": ["--tasks", "ppl,kld,lines,passkey", "--plans", " ".join(MAIN)],
-    "at-bytes": ["--tasks", "kld,lines,passkey", "--at-bytes", "25%", "--plans",
-                 "f16 mikv mikv-c mikv-c:low=u3 mikv-int8 h2o snapkv streaming random"],
-    "tasks": ["--tasks", "needle,multi_needle,kv_recall,copy,variable_tracking,generate", "--limit",
-              "10", "--plans", "f16 mikv-4 mikv mikv-c rtn2 h2o snapkv streaming"],
+SETS = {  # tasks, then options
+    "suite": ("kld lines passkey ppl",
+              ["--limit", "4096", "--samples", "10", "--plans", " ".join(MAIN)]),
+    "at-bytes": ("lines kld passkey",
+                 ["--at-bytes", "35%", "--limit", "4096", "--samples", "10", "--plans",
+                  "f16 mikv mikv-c mikv-c:low=u3 mikv-int8 h2o snapkv streaming random"]),
+    "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
+              ["--samples", "10", "--plans", "f16 mikv-4 mikv mikv-c rtn2 h2o"]),
 }
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.1, 0.2, 0.4], "bits": [2, 3, 4], "group": [32, 64]}
 GRID_ARGS = ["--limit", "2048"], ["--limit", "5"]  # of kld, of lines
@@ -49,6 +51,25 @@ def write(name, result):
     os.replace(path + ".part", path)
 
 
+def add(name, arguments, found):
+    """The file's result with the rows of one more call, written."""
+    rows = (common.load(RESULTS, name) or {"results": []})["results"]
+    command = f"tools/results/measure_quality.py {arguments}"
+    write(name, {**found, "command": command, "results": rows + found["results"]})
+
+
+def known(name, key):
+    """What the file already has, by a function of a row."""
+    return {key(row) for row in (common.load(RESULTS, name) or {"results": []})["results"]}
+
+
+def by_task(name, which):
+    tasks, options = SETS[which]
+    for task in tasks.split():
+        if task not in known(name, lambda row: row["task"]):
+            add(name, which, evaluate(["--tasks", task, *options]))
+
+
 def grid_plans():
     for scorer, keep, bits, group in itertools.product(*GRID.values()):
         layout = f"u{bits}g{group}"
@@ -57,20 +78,14 @@ def grid_plans():
 
 
 def sensitivity(name):
-    result = common.load(RESULTS, name) or {"results": []}
-    known = {(row["preset"], row["task"]) for row in result["results"]}
     with tempfile.TemporaryDirectory() as folder:
         reference = os.path.join(folder, "f16.kld")
         evaluate(["--tasks", "kld", "--plans", "f16", *GRID_ARGS[0], "--kld-save", reference])
-        for plan, (task, more) in itertools.product(grid_plans(), [
-                ("kld", [*GRID_ARGS[0], "--kld-ref", reference]), ("lines", GRID_ARGS[1])]):
-            if (plan, task) in known:
-                continue
-            found = evaluate(["--tasks", task, "--plans", plan, *more])
-            rows = result["results"] + found["results"]
-            result = {**found, "command": "tools/results/measure_quality.py sensitivity",
-                      "results": rows}
-            write(name, result)
+        more = {"kld": [*GRID_ARGS[0], "--kld-ref", reference], "lines": GRID_ARGS[1]}
+        for plan, task in itertools.product(grid_plans(), more):
+            if (plan, task) not in known(name, lambda row: (row["preset"], row["task"])):
+                add(name, "sensitivity",
+                    evaluate(["--tasks", task, "--plans", plan, *more[task]]))
 
 
 def main(arguments):
@@ -80,7 +95,7 @@ def main(arguments):
     if arguments[0] == "sensitivity":
         sensitivity(name)
     else:
-        write(name, evaluate(SETS[arguments[0]]))
+        by_task(name, arguments[0])
 
 
 if __name__ == "__main__":
