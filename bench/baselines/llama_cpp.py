@@ -163,8 +163,10 @@ class Adapter:
     def answer(self, question):
         if question["do"] == "hello":
             import llama_cpp
+            other = os.environ.get("LLAMA_CPP_LIB_PATH")  # a library built elsewhere
             return {"engine": "llama.cpp",
-                    "version": "llama-cpp-python " + llama_cpp.__version__,
+                    "version": f"llama-cpp-python {llama_cpp.__version__}" +
+                               (f" with {os.path.basename(other)}" if other else ""),
                     "system": self.library.llama_print_system_info().decode().strip(),
                     "modes": list(MODES)}
         if question["do"] == "open":
@@ -181,6 +183,7 @@ class Adapter:
 def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the library prints must not mix with the answers
+    sys.path.pop(0)  # this folder, where this very file would be found as llama_cpp
     try:
         from llama_cpp import llama_cpp as library
     except ImportError as error:
