@@ -180,6 +180,11 @@ bool BlockPool::move_down(BlockRef* block) {
   return true;
 }
 
+BlockPool::Use BlockPool::use() const {
+  std::lock_guard lock(mutex_);
+  return {resident_, in_use_};
+}
+
 size_t BlockPool::free_bytes() const {
   std::lock_guard lock(mutex_);
   size_t bytes = 0;

@@ -9,7 +9,7 @@
 // A run goes back to the operating system when its last block is freed; compaction (Sequence) moves
 // blocks into the lowest free places first, so memory that compression frees is really freed.
 // A block may have several owners (forks of a sequence): it stays where it is until one is left,
-// and make_own gives a writer its copy. All but resident_bytes may be called from several threads.
+// and make_own gives a writer its copy. All of it may be called from several threads.
 #pragma once
 
 #include <atomic>
@@ -44,9 +44,14 @@ class BlockPool {
   bool move_down(BlockRef* block);
 
   size_t block_bytes() const { return block_bytes_; }
-  size_t resident_bytes() const { return resident_; }  // mapped memory of all runs
-  size_t table_bytes() const;                          // of the pool's own lists
-  size_t blocks_in_use() const { return in_use_; }
+  struct Use {
+    size_t resident = 0;  // mapped memory of all runs
+    size_t blocks = 0;    // handed out
+  };
+  Use use() const;  // both of the same moment
+  size_t resident_bytes() const { return use().resident; }
+  size_t table_bytes() const;  // of the pool's own lists
+  size_t blocks_in_use() const { return use().blocks; }
   size_t free_bytes() const;  // free blocks and ends of runs
 
  private:

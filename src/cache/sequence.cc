@@ -56,8 +56,9 @@ size_t Sequence::resident_bytes() const {
   size_t bytes = sizeof(*this) + tiers_.capacity() * sizeof(Tier);
   for (const Tier& tier : tiers_) bytes += tier.table_bytes();
   for (const auto& [size, pool] : pools_) {
-    const size_t foreign = pool->blocks_in_use() - blocks_of(pool.get());
-    bytes += pool->resident_bytes() - foreign * size + pool->table_bytes() + sizeof(*pool);
+    const auto use = pool->use();
+    const size_t foreign = use.blocks - blocks_of(pool.get());
+    bytes += use.resident - foreign * size + pool->table_bytes() + sizeof(*pool);
   }
   return bytes;
 }

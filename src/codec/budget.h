@@ -36,6 +36,7 @@ class Budget {
   int window() const { return window_; }
   double keep() const { return keep_; }
   double mid_keep() const { return mid_keep_; }
+  bool fixed() const { return fixed_; }  // shares are of the prompt
 
  private:
   double keep_, mid_keep_, recent_;

@@ -107,7 +107,8 @@ Result<void> Pipeline::make_levels(const Plan& plan) {
 void Pipeline::choose_tags(const Plan& plan) {
   const Plan::Slot& scorer = plan.slot("scorer");
   const Observes observes = (*find_method("scorer", scorer.method))->observes;
-  const bool keeps_all = budget_.keep() == 1 && plan.slot("high").method == "f16";
+  const bool keeps_all =
+      budget_.keep() == 1 && !budget_.fixed() && plan.slot("high").method == "f16";
   const bool ranks = !keeps_all && budget_.keep() + budget_.mid_keep() > 0;
   observes_attention_ = ranks && observes == Observes::attention;
   if (const std::string gqa = scorer.param("gqa"); gqa == "max") {
@@ -313,10 +314,10 @@ int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, 
   if (level + 1 == static_cast<int>(levels_.size()) && !evicts_) return 0;
   if (waits_for_fit(head, tokens)) return 0;
   const int size = cache.tier(head.layer, head.kv_head, level).size();
-  int due = size - most(quota(tokens), level);
-  for (int above = 0; above < level; ++above)
-    due += cache.tier(head.layer, head.kv_head, above).size();
-  due = std::min(due, size);
+  int above = 0;  // rows that wait to come down here do not push others out yet
+  for (int i = 0; i < level; ++i) above += cache.tier(head.layer, head.kv_head, i).size();
+  if (level > 0) above = std::min(above, most(quota(tokens), level - 1));
+  const int due = std::min(size + above - most(quota(tokens), level), size);
   return due <= 0 || (!flush && due < budget_.demote_rows()) ? 0 : due;
 }
 

@@ -271,6 +271,29 @@ TEST(Pipeline, AFixedQuotaStaysThatOfThePrompt) {
   for (int p = 480; p < 500; ++p) EXPECT_TRUE(f.held(0).contains(p)) << "the newest half";
 }
 
+TEST(Pipeline, AllOfAFixedQuotaKeepsThePromptAndLetsTheRestGo) {
+  Fixture f("rtn4:keep=1,quota=fixed", 64);
+  f.append(200);
+  f.pipeline.see_prompt(200);
+  f.demote(true);
+  EXPECT_EQ(f.cache.tier(0, 0, 0).size(), 200);
+  f.append(64);
+  f.demote(true);
+  EXPECT_EQ(f.cache.tier(0, 0, 0).size(), 200);
+  EXPECT_EQ(f.cache.tier(0, 0, 1).size(), 64);
+}
+
+TEST(Pipeline, RowsThatWaitAboveDoNotPushThePrefixOut) {
+  Fixture f("mikv-int8:prefix=100,window=16", 64);
+  f.append(110);
+  f.demote(true);
+  for (int step = 0; step < 60; ++step) {
+    f.append(1);
+    f.demote(false);
+    for (int p : f.held(2)) EXPECT_GE(p, 100) << "after " << step << " steps";
+  }
+}
+
 // What a row costs beside its codes: nothing that the plan will not ask for.
 TEST(Pipeline, PositionsAndScoresAreStoredOnlyWhereTheyAreRead) {
   const auto tags = [](const char* plan, int context = 4096) {

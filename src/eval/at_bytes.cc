@@ -47,7 +47,7 @@ Result<Plan> with_keep(const Plan& plan, double keep) {
   const std::string& typed = plan.typed();
   const size_t colon = typed.find(':');
   const std::string name = typed.substr(0, colon), number = fmt::format("keep={:.4f}", keep);
-  if (name.find('=') != std::string::npos) {  // slots, not a preset
+  if (typed.find("budget=") != std::string::npos || name.find('=') != std::string::npos) {  // slots
     std::string text = plan.canonical();
     const size_t begin = text.find("keep="), end = text.find_first_of(",;", begin);
     return Plan::parse(text.replace(begin, std::min(end, text.size()) - begin, number));
@@ -81,7 +81,8 @@ Result<FittedPlan> fit_bytes(const Plan& plan, size_t bytes, const MeasureBytes&
       best = {std::move(*candidate), at, *size, deviation};
     return Point{at, static_cast<double>(*size)};
   };
-  auto low = try_keep(kLeast), high = try_keep(kMost);
+  const double most = std::min(kMost, 1 - plan.slot("budget").number("mid_keep"));
+  auto low = try_keep(kLeast), high = try_keep(most);
   if (!low) return tl::unexpected(low.error());
   if (!high) return tl::unexpected(high.error());
   while (runs < kRuns && std::abs(best.deviation) > kTolerance && low->bytes < wanted &&

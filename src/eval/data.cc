@@ -40,7 +40,8 @@ Result<RecallSample> longbench_sample(const Json& line) {
   if (!dataset) return tl::unexpected(dataset.error());
   if (!answers) return tl::unexpected(answers.error());
   const std::string ask = input->empty() ? "\nAnswer:" : "\n" + *input + "\nAnswer:";
-  return RecallSample{std::move(*context), {{ask, std::move(*answers)}}, {}, std::move(*dataset)};
+  const std::string group = dataset->empty() ? "" : "dataset_" + *dataset;  // never a metric's name
+  return RecallSample{std::move(*context), {{ask, std::move(*answers)}}, {}, group};
 }
 
 Result<RecallSample> ruler_sample(const Json& line) {

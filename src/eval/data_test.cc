@@ -66,7 +66,7 @@ TEST(Data, ScoresAnswers) {
   in.options.data_name = "pairs.jsonl";
   in.data = line;
   const auto row = run_task("data", in).rows.at(0);
-  for (const char* name : {"f1", "rouge_l", "exact_match", "contains", "pairs", "n"})
+  for (const char* name : {"f1", "rouge_l", "exact_match", "contains", "dataset_pairs", "n"})
     EXPECT_EQ(metric(row, name), 1) << name;
   EXPECT_EQ(metric(row, "cut"), 0);
   in.options.data_name = "";

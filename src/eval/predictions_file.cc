@@ -1,10 +1,7 @@
 #include <xxhash.h>
 
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -105,15 +102,7 @@ std::string bytes_of(const PredictionsKey& key, std::span<const Predictions> win
 
 Result<void> save_predictions(const std::string& path, const PredictionsKey& key,
                               std::span<const Predictions> windows) {
-  const std::string bytes = bytes_of(key, windows), beside = path + ".part";
-  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(beside.c_str(), "wb"), std::fclose);
-  const bool written = file &&
-                       std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
-                       std::fclose(file.release()) == 0;
-  if (written && std::rename(beside.c_str(), path.c_str()) == 0) return {};
-  const int reason = errno;
-  std::remove(beside.c_str());
-  return bad_input("cannot write '{}': {}", path, std::strerror(reason));
+  return write_file(path, bytes_of(key, windows));
 }
 
 Result<std::vector<Predictions>> load_predictions(const std::string& path,

@@ -199,6 +199,8 @@ inline void order_factors(int16_t* p, int n) {
   }
 }
 
+inline constexpr float kLeastTop = 1e-30f;  // below, factors are zero: their inverse overflows
+
 // factors[n] = x rounded to multiples of the result, the largest |x| being kMost of them; n is a
 // multiple of 16. *lost = sum(x - result * factors).
 template <class Factors>
@@ -206,7 +208,7 @@ inline float round_factors(const float* x, int n, typename Factors::Type* factor
   Vec most = set(0.0f);
   for (int i = 0; i < n; i += kLanes) most = max(most, abs(load(x + i)));
   const float top = reduce_max(most);
-  const float step = top / Factors::kMost, inverse = top > 0.0f ? Factors::kMost / top : 0.0f;
+  const float step = top / Factors::kMost, inverse = top > kLeastTop ? Factors::kMost / top : 0.0f;
   Vec left = set(0.0f);
   for (int i = 0; i < n; i += kLanes) {
     const Vec value = load(x + i), rounded = round(value * set(inverse));

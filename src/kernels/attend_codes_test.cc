@@ -141,6 +141,22 @@ TEST(AttendCodes, NoTokensChangeNothing) {
   }
 }
 
+// A block far below the maximum of a softmax has weights whose inverse float32 cannot hold.
+TEST(AttendCodes, WeightsNextToNothingAddNothingButStayFinite) {
+  for (const char* name : {"u2", "u3", "u4", "u8", "s4g32", "s8g32"}) {
+    const PartShape shape = part_shape(*parse_layout(name), 64);
+    const TestPart part = random_part(shape, Side::value, 4);
+    for (const float weight : {0.0f, 1e-44f, 1.2e-38f, 1e-35f, 1e-31f})
+      for (const KernelTable* table : runnable_kernels()) {
+        const std::vector<float> weights(2 * kBlockTokens, weight);
+        std::vector<float> out(2 * 64, 1.0f);
+        table->accumulate_codes[static_cast<int>(shape.id)](shape, part.bytes.data(), nullptr, 40,
+                                                            weights.data(), 2, out.data(), 64);
+        for (float x : out) ASSERT_EQ(x, 1.0f) << table->name << " " << name << " " << weight;
+      }
+  }
+}
+
 // Scale 1, minimum 0 and integral factors: results are the integer sums themselves. Half of the
 // codes are the largest there is, which is what could saturate.
 TEST(AttendCodes, IntegerSumsAreExactAtTheirLargest) {

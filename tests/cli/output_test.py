@@ -88,7 +88,7 @@ class Output(CliTest):
                            '"answers": ["1234"], "dataset": "pairs"}\n')
             report = self.json_of("eval", "--data", path, "--plans", "f16", "-c", "128", "--json")
             metrics = report["results"][0]["metrics"]
-            for name in ("f1", "rouge_l", "exact_match", "contains", "pairs"):
+            for name in ("f1", "rouge_l", "exact_match", "contains", "dataset_pairs"):
                 self.assertEqual(metrics[name], 1, name)
             with open(path, "a", encoding="utf-8") as file:
                 file.write('{"context": "no answers"}\n')

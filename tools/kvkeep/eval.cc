@@ -202,7 +202,8 @@ Result<int> eval(const EvalOptions& options) {
   const auto tasks = parse_tasks(options.has_tasks ? options.tasks : otherwise);
   if (!tasks) return tl::unexpected(tasks.error());
   KVKEEP_TRY(check_options(options, *tasks));
-  if (!options.html.empty()) KVKEEP_TRY(check_writable(options.html));
+  for (const std::string& path : {options.html, options.kld_save})
+    if (!path.empty()) KVKEEP_TRY(check_writable(path));
   auto in = read_inputs(options);
   if (!in) return tl::unexpected(in.error());
   Json fitted;

@@ -112,7 +112,7 @@ def other_tasks(result):
                    "nothing about a plan.", pivot(result))
 
 
-GRID = re.compile(r"scorer=(\w+).*keep=([\d.]+).*low=rtn:k=u(\d)(?:g(\d+))?")
+GRID = re.compile(r"scorer=(\w+).*budget=uniform:keep=([\d.]+).*low=rtn:k=u(\d)(?:g(\d+))?")
 
 
 def sensitivity(result):
