@@ -19,7 +19,7 @@ TEST(Data, ReadsTheFieldsOfLongBenchAndRuler) {
   EXPECT_EQ(samples[0].context, "It was Ann.");
   EXPECT_EQ(samples[0].questions[0].ask, "\nWho?\nAnswer:");
   EXPECT_EQ(samples[0].questions[0].answers, (std::vector<std::string>{"Ann", "Ann B"}));
-  EXPECT_EQ(samples[0].group, "qa");
+  EXPECT_EQ(samples[0].group, "dataset_qa");
   EXPECT_EQ(samples[1].context, "Facts.");
   EXPECT_EQ(samples[1].questions[0].ask, "\nWhich two?\n They are");
   EXPECT_EQ(samples[1].questions[0].answers, (std::vector<std::string>{"1", "2"}));
