@@ -36,7 +36,8 @@ class Quality(unittest.TestCase):
         self.assertEqual(quality.share(metrics, "rouge"), "0.30 [0.20, 0.35]")
 
     def test_grid(self):
-        plan = "scorer=h2o;budget=uniform:keep=0.1,mid_keep=0,recent=0.5;high=f16;low=rtn:k=u2g32,v=u2g32"
+        plan = ("scorer=h2o;budget=uniform:keep=0.1,mid_keep=0,recent=0.5;high=f16;"
+                "low=rtn:k=u2g32,v=u2g32")
         text = quality.sensitivity(result(row("lines", "mikv", plan, {"samples": 5}, LINES)))
         self.assertIn("| scorer | keep | int2, group 32 |", text)
         self.assertIn("| h2o | 0.1 | 0.88 [0.80, 0.95] (3.46) |", text)
