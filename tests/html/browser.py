@@ -1,8 +1,8 @@
 """Headless Chromium driven over its debugging pipe; standard library only.
 
     with Browser() as browser:
-        page = browser.open("/tmp/page.html", width=390, height=844, dark=True)
-        page.evaluate("document.title"); page.screenshot("/tmp/page.png"); page.messages
+        page = browser.open("page.html", width=390, height=844, dark=True)
+        page.evaluate("document.title"); page.screenshot("page.png"); page.messages
 """
 import base64
 import json

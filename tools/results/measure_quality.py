@@ -1,6 +1,7 @@
 """Measures what quality.py shows: runs `kvkeep eval` and writes results/eval-*.json.
 
-usage: measure_quality.py suite | at-bytes | tasks | sensitivity     (after ./dev build)
+usage: measure_quality.py suite | uniform | keys | at-bytes | tasks | sensitivity
+       (after ./dev build)
 
 Minutes to an hour on two cores. Tasks run one by one, the sensitivity grid plan by plan, and the
 file is written after each: started again, a measurement goes on where it stopped.
@@ -25,6 +26,11 @@ MAIN = ["f16", "mikv-4", "mikv", "mikv-c", "mikv-int8", "mikv-int4", "rtn2", "h2
 SETS = {  # tasks, then options
     "suite": ("kld lines passkey ppl",
               ["--limit", "4096", "--samples", "10", "--plans", " ".join(MAIN)]),
+    "uniform": ("kld lines", ["--limit", "4096", "--samples", "10", "--plans",
+                              "f16 q8_0 q4_0 rtn4 rtn3"]),
+    "keys": ("kld lines", ["--limit", "4096", "--samples", "10", "--plans",
+                           "f16 rtn2:low.k=u4 rtn2:low.k=u3 mikv-int4:low.k=u4 "
+                           "mikv-int8:keep=0.1,low.k=u4"]),
     "at-bytes": ("lines kld passkey",
                  ["--at-bytes", "35%", "--limit", "4096", "--samples", "10", "--plans",
                   "f16 mikv mikv-c mikv-c:low=u3 mikv-int8 h2o snapkv streaming random"]),

@@ -1,6 +1,8 @@
 """What plans cost in quality: tables of results/eval-*.json, outputs of `kvkeep eval --json`.
 
 eval-suite.json        the presets, each with its own bytes
+eval-uniform.json      every token at the same bits
+eval-keys.json         keys of the low tier at more bits than its values
 eval-at-bytes.json     plans at equal bytes (--at-bytes)
 eval-tasks.json        the other tasks
 eval-sensitivity.json  a grid of plans: scorer x keep x bits x group of the low tier
@@ -60,12 +62,14 @@ def rows_by(result, key):
 def pivot(result):
     """One row a plan, the columns of all tasks the result has."""
     tasks = [task for task in COLUMNS if any(row["task"] == task for row in result["results"])]
-    titles = ["plan", "bits:", "factor:"] + [title for task in tasks for title, _ in COLUMNS[task]]
+    titles = ["plan", "bits:", "factor:", "window:"]
+    titles += [title for task in tasks for title, _ in COLUMNS[task]]
     rows = []
     for preset, by_task in rows_by(result, lambda row: row["preset"]).items():
         cache = by_task[tasks[0]]["cache"]
         cells = [f"`{preset}`", f"{cache['bits_per_value']:.2f}",
-                 f"{cache['compression_factor']:.2f}"]
+                 f"{cache['compression_factor']:.2f}",
+                 str(by_task[tasks[0]]["protocol"]["exact_window"])]
         for task in tasks:
             row = by_task.get(task)
             cells += [show(row["metrics"]) if row else "" for _, show in COLUMNS[task]]
@@ -92,7 +96,19 @@ def section(result, title, text, body):
 def suite(result):
     return section(result, "Quality of the presets",
                    "Every preset at its own size. Bits are per cached value, everything counted, "
-                   "at the end of the first task. The question comes after the compression.",
+                   "at the end of the first task; window is the newest tokens that are "
+                   "pinned exact then. The question comes after the compression.",
+                   pivot(result))
+
+
+def uniform(result):
+    return section(result, "Every token at the same bits", "The protocol of the presets.",
+                   pivot(result))
+
+
+def keys(result):
+    return section(result, "Keys finer than values",
+                   "The low tier's values stay at 2 bits. The protocol of the presets.",
                    pivot(result))
 
 
@@ -142,7 +158,8 @@ def cell(row, show):
     return f"{show(row['metrics'])} ({row['cache']['bits_per_value']:.2f})"
 
 
-PARTS = {"eval-suite.json": suite, "eval-at-bytes.json": at_bytes, "eval-tasks.json": other_tasks,
+PARTS = {"eval-suite.json": suite, "eval-uniform.json": uniform, "eval-keys.json": keys,
+         "eval-at-bytes.json": at_bytes, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 
 

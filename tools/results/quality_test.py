@@ -8,7 +8,7 @@ import quality
 def row(task, preset, plan, protocol, metrics):
     cache = {"bits_per_value": 3.456, "compression_factor": 4.63}
     return {"task": task, "preset": preset, "plan": plan, "metrics": metrics, "cache": cache,
-            "protocol": {"ctx": 2048, **protocol}}
+            "protocol": {"ctx": 2048, "exact_window": 205, **protocol}}
 
 
 def result(*rows):
@@ -24,8 +24,9 @@ class Quality(unittest.TestCase):
         text = quality.suite(result(
             row("ppl", "mikv", "", {"windows": 4}, {"ppl": 28.456, "tokens": 6144}),
             row("lines", "mikv", "", {"samples": 20}, LINES)))
-        self.assertIn("| plan | bits | factor | ppl | lines | answers in high tier |", text)
-        self.assertIn("| `mikv` | 3.46 | 4.63 | 28.46 | 0.88 [0.80, 0.95] | 25.0 % |", text)
+        self.assertIn(
+            "| plan | bits | factor | window | ppl | lines | answers in high tier |", text)
+        self.assertIn("| `mikv` | 3.46 | 4.63 | 205 | 28.46 | 0.88 [0.80, 0.95] | 25.0 % |", text)
         self.assertIn("`ppl` 6,144 scored tokens of up to 2048 tokens; `lines` 20 samples", text)
         self.assertIn("By `kvkeep eval` on a cpu", text)
 
