@@ -38,6 +38,9 @@ TEST(AtBytes, FindsTheKnob) {
   EXPECT_LE(std::abs(fitted.deviation), 0.01);
   EXPECT_EQ(fit_bytes(plan("h2o"), 50, smooth).error().code, ErrorCode::bad_input);
   EXPECT_EQ(fit_bytes(plan("h2o"), 2000, smooth).error().code, ErrorCode::bad_input);
+  EXPECT_NEAR(fit_bytes(plan("diffkv"), 300, smooth).value().keep, 0.2, 0.003);
+  EXPECT_NEAR(fit_bytes(plan("mikv:budget=uniform:keep=0.3"), 300, smooth).value().keep, 0.2,
+              0.003);
   for (const char* fixed : {"rtn2", "f16", "q4_0"})
     EXPECT_EQ(fit_bytes(plan(fixed), 300, smooth).error().code, ErrorCode::bad_input) << fixed;
 }
