@@ -23,15 +23,16 @@ inline void store_n(float* p, Vec a, int n) {
   for (int i = 0; i < n; ++i) p[i] = buffer[i];
 }
 
-// exp(x), relative error below 2e-7 plus the rounding of x; 0 below -104, infinity above 89.
-//
-// x = n ln 2 + r with |r| <= ln 2 / 2, a degree-6 Taylor-like polynomial for e^r (minimax
-// coefficients), and 2^n in two factors so that subnormal results round instead of vanishing.
-inline Vec exp(Vec x) {
-  const Vec clamped = min(set(89.0f), max(set(-104.0f), x));
-  const Vec magic = set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec n = mul_add(clamped, set(1.44269504f), magic) - magic;
-  const Vec r = mul_add(n, set(2.12194440e-4f), mul_add(n, set(-0.693359375f), clamped));
+// e^x = fraction * 2^n. x = n ln 2 + r with |r| <= ln 2 / 2; the fraction is a degree-6 Taylor-like
+// polynomial for e^r (minimax coefficients).
+struct ExpParts {
+  Vec fraction, n;
+};
+inline constexpr float kRounds = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+inline ExpParts exp_parts(Vec x) {
+  const Vec magic = set(kRounds);
+  const Vec n = mul_add(x, set(1.44269504f), magic) - magic;
+  const Vec r = mul_add(n, set(2.12194440e-4f), mul_add(n, set(-0.693359375f), x));
   Vec p = set(1.0f / 720);
   p = mul_add(p, r, set(1.0f / 120));
   p = mul_add(p, r, set(1.0f / 24));
@@ -39,24 +40,21 @@ inline Vec exp(Vec x) {
   p = mul_add(p, r, set(0.5f));
   p = mul_add(p, r, set(1.0f));
   p = mul_add(p, r, set(1.0f));
-  const Vec half = (mul_add(n, set(0.5f), magic)) - magic;
-  return p * pow2(half) * pow2(n - half);
+  return {p, n};
+}
+
+// exp(x), relative error below 2e-7 plus the rounding of x; 0 below -104, infinity above 89. 2^n
+// comes in two factors so that subnormal results round instead of vanishing.
+inline Vec exp(Vec x) {
+  const ExpParts e = exp_parts(min(set(89.0f), max(set(-104.0f), x)));
+  const Vec half = mul_add(e.n, set(0.5f), set(kRounds)) - set(kRounds);
+  return e.fraction * pow2(half) * pow2(e.n - half);
 }
 
 // exp(x) for x <= 0, relative error below 2e-7; what is below -87 gives 2^-126.
 inline Vec exp_negative(Vec x) {
-  const Vec magic = set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec clamped = max(set(-87.0f), x);
-  const Vec n = mul_add(clamped, set(1.44269504f), magic) - magic;
-  const Vec r = mul_add(n, set(2.12194440e-4f), mul_add(n, set(-0.693359375f), clamped));
-  Vec p = set(1.0f / 720);
-  p = mul_add(p, r, set(1.0f / 120));
-  p = mul_add(p, r, set(1.0f / 24));
-  p = mul_add(p, r, set(1.0f / 6));
-  p = mul_add(p, r, set(0.5f));
-  p = mul_add(p, r, set(1.0f));
-  p = mul_add(p, r, set(1.0f));
-  return p * pow2(n);
+  const ExpParts e = exp_parts(max(set(-87.0f), x));
+  return e.fraction * pow2(e.n);
 }
 
 inline float exp_sum(float* x, int n, float max_value) {
