@@ -33,7 +33,7 @@ const std::map<std::string, Names> kLaw = {
     {"eval",
      {"errors", "public", "base", "kernels", "cache", "codec", "attention", "model", "engine"}},
     {"tools", {"errors", "public", "base", "eval"}},
-    {"bench", {"errors", "public", "base", "kernels", "eval"}},
+    {"bench", {"errors", "public", "base", "kernels", "codec", "eval"}},
 };
 
 Names parts_of(const std::string& path) {
