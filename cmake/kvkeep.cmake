@@ -17,10 +17,15 @@ function(kvkeep_precompile target)
   endif()
 endfunction()
 
+# Tests and tools wait for the compiler, not for their loops.
+function(kvkeep_glue target)
+  target_compile_options(${target} PRIVATE ${KVKEEP_GLUE_FLAGS})
+endfunction()
+
 function(kvkeep_test target)
   add_executable(${target} ${ARGN})
   kvkeep_flags(${target})
-  target_compile_options(${target} PRIVATE -O1)  # tests wait for the compiler, not for their loops
+  kvkeep_glue(${target})
   target_compile_definitions(${target} PRIVATE KVKEEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE GTest::gtest GTest::gtest_main)
   kvkeep_precompile(${target} <gtest/gtest.h> <string> <vector>)
