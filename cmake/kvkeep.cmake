@@ -1,7 +1,8 @@
 # One folder under src/ is one layer: a static library of its sources and one test program of its
 # *_test.cc files, both found by glob so that no list can forget a file.
 #   kvkeep_layer(NAME DEPENDS layer... LIBS library...)
-# Sources named *_scalar.cc and *_avx2.cc get the flags of that instruction set.
+# Sources named *_scalar.cc, *_avx2.cc, *_avx512.cc and *_avx512vnni.cc get the flags of that
+# instruction set.
 include(GoogleTest)
 
 function(kvkeep_flags target)
@@ -38,18 +39,26 @@ endfunction()
 function(kvkeep_isa_flags sources_variable)
   set(sources ${${sources_variable}})
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(FILTER sources EXCLUDE REGEX "_avx(2|512)\\.cc$")
+    list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vnni)\\.cc$")
   endif()
   # Short loops stay loops: as "rep movs" copies of 16 floats took a sixth of score_block.
   set(common -ffp-contract=off -fno-tree-loop-distribute-patterns)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     set(common -ffp-contract=off)
   endif()
+  set(avx2 -mavx2 -mfma -mf16c -mpopcnt)
+  # gcc 12 takes the undefined lanes of its own AVX-512 intrinsics for uninitialized variables.
+  set(avx512 ${avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+             -Wno-uninitialized -Wno-maybe-uninitialized)
   foreach(source IN LISTS sources)
     if(source MATCHES "_scalar\\.cc$")
       set(flags ${common} -fno-tree-vectorize)
     elseif(source MATCHES "_avx2\\.cc$")
-      set(flags ${common} -mavx2 -mfma -mf16c -mpopcnt)
+      set(flags ${common} ${avx2})
+    elseif(source MATCHES "_avx512\\.cc$")
+      set(flags ${common} ${avx512})
+    elseif(source MATCHES "_avx512vnni\\.cc$")
+      set(flags ${common} ${avx512} -mavx512vnni -mavx512vbmi -mgfni)
     else()
       continue()
     endif()

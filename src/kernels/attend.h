@@ -32,11 +32,12 @@ template <int kRow, bool kKeep, int kHeads, class Quad>
 
 // sums[h][16] += sum_r factors[h * stride + r] * row r, for kHeads heads and rows 0 .. n-1;
 // quad_at(r) gives rows r .. r+3. The sums stay in registers. Few heads keep several sums of each
-// lane, of every kSplit-th row, so that an FMA need not wait for the last.
+// lane, of every kSplit-th row, so that an FMA need not wait for the last (kSumChains).
 template <int kHeads, bool kKeep, class QuadAt>
 inline void add_rows_of(const QuadAt& quad_at, int n, const float* factors, ptrdiff_t stride,
                         float* sums, float* x) {
-  constexpr int kSplit = kHeads == 3 ? 1 : kHeads < kHeadsAtOnce ? kHeadsAtOnce / kHeads : 1;
+  constexpr int kWanted = kSumChains / kHeads;
+  constexpr int kSplit = kWanted >= 4 ? 4 : kWanted >= 2 ? 2 : 1;
   Vec acc[kSplit][kHeads][kTileVecs];
   for (int h = 0; h < kHeads; ++h)
     for (int i = 0; i < kTileVecs; ++i) {

@@ -41,31 +41,56 @@ inline auto* factors_of(Query& query) {
   if constexpr (sizeof(Factor) == 2) return query.wide;
 }
 
-// Quads of one tile of K, from `first` on.
+// What is multiplied together: kTogether tiles of K, or blocks of 16 channels of V, so that a
+// factor is broadcast once for all of them; quad after quad, of K along the dims and of V over the
+// tiles.
 template <class Part>
-struct KeyUnits {
-  const Part& part;
-  int tile, first;
+struct PackedUnits {
+  using Codes = typename Part::Codes;
+  const uint8_t *codes[kTogether], *masks[kTogether];  // of the first quad
+  ptrdiff_t codes_step, masks_step;                    // from a quad to the next
+  ptrdiff_t ahead;
 
   template <int kIndex>
-  Unit unit(int quad) const {
-    return part.template unit<kIndex>(tile, first + quad);
+  Unit unit(int which, int quad) const {
+    return Codes::template unit<Unit, kIndex>(codes[which] + quad * codes_step,
+                                              masks[which] + quad * masks_step, 0);
   }
-  void prefetch(int quad) const { part.prefetch_quad(tile, first + quad); }
+  void prefetch(int which, int quad) const {
+    for (int row = 0; row < Part::kQuadBytes; row += kUnitCodes)
+      KVKEEP_TARGET::prefetch(codes[which] + quad * codes_step + row + ahead);
+    if constexpr (Part::kQuadMaskBytes > 0)
+      KVKEEP_TARGET::prefetch(masks[which] + quad * masks_step + ahead);
+  }
 };
 
-// 16 channels of V; a quad is a tile.
+// Dims [dim, ...) of the tiles from `tile` on.
 template <class Part>
-struct ValueUnits {
-  const Part& part;
-  int block;
-
-  template <int kIndex>
-  Unit unit(int quad) const {
-    return part.template unit<kIndex>(quad, block);
+inline PackedUnits<Part> key_units(const Part& part, int tile, int dim) {
+  PackedUnits<Part> units;
+  for (int i = 0; i < kTogether; ++i) {
+    units.codes[i] = part.codes(tile + i) + dim / 16 * Part::kQuadBytes;
+    units.masks[i] = part.masks(tile + i) + dim / 16 * Part::kQuadMaskBytes;
   }
-  void prefetch(int quad) const { part.prefetch_quad(quad, block); }
-};
+  units.codes_step = Part::kQuadBytes, units.masks_step = Part::kQuadMaskBytes;
+  units.ahead = part.ahead;
+  return units;
+}
+
+// The blocks of channels from `block` on, `end` excluded: beyond, the last one repeats.
+template <class Part>
+inline PackedUnits<Part> value_units(const Part& part, int block, int end) {
+  PackedUnits<Part> units;
+  for (int i = 0; i < kTogether; ++i) {
+    const int at = block + i < end ? block + i : end - 1;
+    units.codes[i] = part.codes(0) + at * Part::kQuadBytes;
+    units.masks[i] = part.masks(0) + at * Part::kQuadMaskBytes;
+  }
+  units.codes_step = static_cast<ptrdiff_t>(part.shape.tile_code_bytes);
+  units.masks_step = static_cast<ptrdiff_t>(part.shape.tile_mask_bytes);
+  units.ahead = part.ahead;
+  return units;
+}
 
 // The same units, also written to bytes for the heads that come later; then read back.
 template <class Units>
@@ -74,21 +99,21 @@ struct KeepingUnits {
   uint8_t* bytes;
 
   template <int kIndex>
-  Unit unit(int quad) const {
-    const Unit unit = units.template unit<kIndex>(quad);
-    unit.store(bytes + kUnitCodes * (4 * quad + kIndex));
+  Unit unit(int which, int quad) const {
+    const Unit unit = units.template unit<kIndex>(which, quad);
+    unit.store(bytes + kUnitCodes * (4 * (kTogether * quad + which) + kIndex));
     return unit;
   }
-  void prefetch(int quad) const { units.prefetch(quad); }
+  void prefetch(int which, int quad) const { units.prefetch(which, quad); }
 };
 struct KeptUnits {
   const uint8_t* bytes;
 
   template <int kIndex>
-  Unit unit(int quad) const {
-    return Unit::load(bytes + kUnitCodes * (4 * quad + kIndex));
+  Unit unit(int which, int quad) const {
+    return Unit::load(bytes + kUnitCodes * (4 * (kTogether * quad + which) + kIndex));
   }
-  void prefetch(int) const {}
+  void prefetch(int, int) const {}
 };
 
 template <class Factor>
@@ -105,78 +130,97 @@ struct SumsOf<int16_t> {
 template <class Factor, int kHeads>
 struct Products {
   using Sums = typename SumsOf<Factor>::Type;
-  static constexpr int kWanted = kProductChains / kHeads;
+  static constexpr int kWanted = kProductChains / (kTogether * kHeads);
   static constexpr int kSplit = kWanted >= 4 ? 4 : kWanted >= 2 ? 2 : 1;
-  Sums sums[kSplit][kHeads];
+  Sums sums[kSplit][kTogether][kHeads];
 
   void clear() {
-    for (auto& row : sums)
-      for (Sums& sum : row) sum = Sums::zero();
+    for (auto& set : sums)
+      for (auto& row : set)
+        for (Sums& sum : row) sum = Sums::zero();
   }
   template <int kIndex, class Units>
   [[gnu::always_inline]] void add(const Units& units, int quad, const Factor* factors,
                                   ptrdiff_t stride) {
-    const Unit unit = units.template unit<kIndex>(quad);
+    Unit unit[kTogether];
+    for (int i = 0; i < kTogether; ++i) unit[i] = units.template unit<kIndex>(i, quad);
     for (int h = 0; h < kHeads; ++h)
-      add_products(sums[kIndex % kSplit][h], unit, factors + h * stride + 16 * quad + 4 * kIndex);
+      for (int i = 0; i < kTogether; ++i)
+        add_products(sums[kIndex % kSplit][i][h], unit[i],
+                     factors + h * stride + 16 * quad + 4 * kIndex);
   }
-  [[gnu::always_inline]] void move_to(IntSums* total) {
-    for (auto& row : sums)
-      for (int h = 0; h < kHeads; ++h) add_to(total[h], row[h]);
+  [[gnu::always_inline]] void move_to(IntSums (&total)[kTogether][kHeads]) {
+    for (auto& set : sums)
+      for (int i = 0; i < kTogether; ++i)
+        for (int h = 0; h < kHeads; ++h) add_to(total[i][h], set[i][h]);
     clear();
   }
 };
 
-// total[h] = sum over `quads` quads of codes * factors[h * stride + ...]; codes are at most kTop.
-template <int kTop, int kHeads, class Factor, class Units>
-inline void multiply(const Units& units, int quads, const Factor* factors, ptrdiff_t stride,
-                     IntSums* total) {
+// done(total), where total[i][h] = sum over `quads` quads of codes * factors[h * stride + ...];
+// codes are at most kTop.
+template <int kTop, int kHeads, class Factor, class Units, class Done>
+[[gnu::always_inline]] inline void multiply(const Units& units, int quads, const Factor* factors,
+                                            ptrdiff_t stride, const Done& done) {
   constexpr int64_t kUnits =  // that a sum takes before it may overflow
       sizeof(Factor) == 2 ? 1 << 20 : kNarrowMost / (2 * 127 * kTop);
   static_assert(kUnits >= 2);
-  constexpr int kQuads = kUnits < 4 ? 1 : kUnits < 1024 ? static_cast<int>(kUnits / 4) : 256;
-  for (int h = 0; h < kHeads; ++h) total[h] = IntSums::zero();
+  constexpr bool kEnough = kUnits >= kMaxHeadDim / 4;  // for all there can be
+  constexpr int kQuads = kUnits < 4 ? 1 : static_cast<int>(kUnits / 4);
+  IntSums total[kTogether][kHeads];
+  for (auto& row : total)
+    for (IntSums& sum : row) sum = IntSums::zero();
   Products<Factor, kHeads> products;
   products.clear();
-  for (int quad = 0; quad < quads;) {
-    const int end = quads - quad < kQuads ? quads : quad + kQuads;
-    for (; quad < end; ++quad) {
-      units.prefetch(quad);
-      products.template add<0>(units, quad, factors, stride);
-      products.template add<1>(units, quad, factors, stride);
-      if constexpr (kUnits < 4) products.move_to(total);
-      products.template add<2>(units, quad, factors, stride);
-      products.template add<3>(units, quad, factors, stride);
-    }
+  const auto add_quad = [&](int quad) {
+    for (int i = 0; i < kTogether; ++i) units.prefetch(i, quad);
+    products.template add<0>(units, quad, factors, stride);
+    products.template add<1>(units, quad, factors, stride);
+    if constexpr (kUnits < 4) products.move_to(total);
+    products.template add<2>(units, quad, factors, stride);
+    products.template add<3>(units, quad, factors, stride);
+  };
+  if constexpr (kEnough) {
+    for (int quad = 0; quad < quads; ++quad) add_quad(quad);
     products.move_to(total);
+  } else {
+    for (int quad = 0; quad < quads;) {
+      const int end = quads - quad < kQuads ? quads : quad + kQuads;
+      for (; quad < end; ++quad) add_quad(quad);
+      products.move_to(total);
+    }
   }
+  done(total);
 }
 
-template <int kTop, class Factor, class Units>
+template <int kTop, class Factor, class Units, class Done>
 inline void multiply_for(int heads, const Units& units, int quads, const Factor* factors,
-                         ptrdiff_t stride, IntSums* total) {
+                         ptrdiff_t stride, const Done& done) {
   static_assert(kIntHeadsAtOnce == 1 || kIntHeadsAtOnce == 4);
-  if (heads == 1) return multiply<kTop, 1>(units, quads, factors, stride, total);
+  if (heads == 1) return multiply<kTop, 1>(units, quads, factors, stride, done);
   if constexpr (kIntHeadsAtOnce == 4) {
-    if (heads == 2) return multiply<kTop, 2>(units, quads, factors, stride, total);
-    if (heads == 3) return multiply<kTop, 3>(units, quads, factors, stride, total);
-    multiply<kTop, 4>(units, quads, factors, stride, total);
+    if (heads == 2) return multiply<kTop, 2>(units, quads, factors, stride, done);
+    if (heads == 3) return multiply<kTop, 3>(units, quads, factors, stride, done);
+    multiply<kTop, 4>(units, quads, factors, stride, done);
   }
 }
 
-// The same for any number of heads: when not all fit in registers, the first few keep the codes
-// for the others.
-template <int kTop, class Factor, class Units>
+// done(first, total) for heads first, first + 1 ...: when not all fit in registers, the first few
+// keep the codes for the others.
+template <int kTop, class Factor, class Units, class Done>
 inline void multiply_all(int heads, const Units& units, int quads, const Factor* factors,
-                         ptrdiff_t stride, IntSums* total) {
+                         ptrdiff_t stride, const Done& done) {
+  const auto done_at = [&done](int first) {
+    return [&done, first](const auto& total) { done(first, total); };
+  };
   if (heads <= kIntHeadsAtOnce)
-    return multiply_for<kTop>(heads, units, quads, factors, stride, total);
-  alignas(64) uint8_t kept[kMaxHeadDim / 16 * 4 * kUnitCodes];  // 8 KiB
+    return multiply_for<kTop>(heads, units, quads, factors, stride, done_at(0));
+  alignas(64) uint8_t kept[kTogether * kMaxHeadDim / 16 * 4 * kUnitCodes];  // 8 or 16 KiB
   multiply_for<kTop>(kIntHeadsAtOnce, KeepingUnits<Units>{units, kept}, quads, factors, stride,
-                     total);
+                     done_at(0));
   for (int h = kIntHeadsAtOnce; h < heads; h += kIntHeadsAtOnce) {
     const int some = heads - h < kIntHeadsAtOnce ? heads - h : kIntHeadsAtOnce;
-    multiply_for<kTop>(some, KeptUnits{kept}, quads, factors + h * stride, stride, total + h);
+    multiply_for<kTop>(some, KeptUnits{kept}, quads, factors + h * stride, stride, done_at(h));
   }
 }
 
@@ -186,8 +230,16 @@ inline Vec round(Vec x) {
   return x + magic - magic;
 }
 
+// Rounded to nearest even.
 inline void store_factors(int8_t* p, Vec x) { store_i8(p, x); }
 inline void store_factors(int16_t* p, Vec x) { store_i16(p, x); }
+inline void store_factors(int8_t* p, Vec a, Vec b, Vec c, Vec d) { store_i8(p, a, b, c, d); }
+inline void store_factors(int16_t* p, Vec a, Vec b, Vec c, Vec d) {
+  store_i16(p, a);
+  store_i16(p + kLanes, b);
+  store_i16(p + 2 * kLanes, c);
+  store_i16(p + 3 * kLanes, d);
+}
 
 // 16-bit factors stand in the order 0, 2, 1, 3 (add_products).
 inline void order_factors(int8_t*, int) {}
@@ -239,13 +291,13 @@ void quantize_query(const PartShape& shape, const float* q, int q_stride, int he
 }
 
 // total[h][16] += the group's part of the logits of one tile.
-template <class Part>
-inline void add_logits(const uint16_t* scales, const IntSums* sums, const QueryCodes* q, int group,
-                       int heads, float* total) {
+template <class Part, int kHeads>
+inline void add_logits(const uint16_t* scales, const IntSums (&sums)[kHeads], const QueryCodes* q,
+                       int group, float* total) {
   for (int i = 0; i < kTileVecs; ++i) {
     const Vec scale = load_f16(scales + i * kLanes);
     const Vec minimum = Part::kUniform ? load_f16(scales + kLaneTokens + i * kLanes) : set(0.0f);
-    for (int h = 0; h < heads; ++h) {
+    for (int h = 0; h < kHeads; ++h) {
       float* to = total + 16 * h + i * kLanes;
       const Vec product =
           mul_add(to_float(sums[h], i), set(q[h].scales[group]), set(q[h].constants[group]));
@@ -263,42 +315,88 @@ void score_codes(const PartShape& shape, const std::byte* bytes, const std::byte
   constexpr auto kStride = static_cast<ptrdiff_t>(sizeof(QueryCodes) / sizeof(FactorOf<P>));
   const P part{shape, reinterpret_cast<const uint8_t*>(bytes), distance(bytes, next)};
   const FactorOf<P>* factors = factors_of<FactorOf<P>>(*q);
-  float total[kMaxHeads * 16];
-  IntSums sums[kMaxHeads];
-  for (int tile = 0; tile * kLaneTokens < count; ++tile) {
-    clear(total, 16 * heads);
+  float total[kTogether][kMaxHeads * 16];
+  for (int tile = 0; tile * kLaneTokens < count; tile += kTogether) {
+    for (auto& row : total) clear(row, 16 * heads);
     for (int group = 0; group < part.groups(); ++group) {
       const int begin = part.group_begin(group), n = part.group_end(group) - begin;
-      multiply_all<P::kTop>(heads, KeyUnits<P>{part, tile, begin / 16}, n / 16, factors + begin,
-                            kStride, sums);
-      part.prefetch_scales(tile, group);
-      add_logits<P>(part.scales(tile, group), sums, q, group, heads, total);
+      for (int i = 0; i < kTogether; ++i) part.prefetch_scales(tile + i, group);
+      multiply_all<P::kTop>(heads, key_units(part, tile, begin), n / 16, factors + begin, kStride,
+                            [&](int first, const auto& sums) {
+                              for (int i = 0; i < kTogether; ++i)
+                                add_logits<P>(part.scales(tile + i, group), sums[i], q + first,
+                                              group, total[i] + 16 * first);
+                            });
     }
-    store_logits(total, tile, count, heads, logits);
+    for (int i = 0; i < kTogether; ++i) store_logits(total[i], tile + i, count, heads, logits);
   }
 }
 
-// Of one group and head: f = weight * scale, rounded to factors[64] (zero from count on). Returns
-// the step; *constant is what is the same for all channels of the group.
+// The weights of one block and group as integers: of each head, factors = f / step with f = weight
+// * scale, and what is the same for all channels.
 template <class Part>
-inline float round_weights(const Part& part, int group, int tiles, const float* weights,
-                           FactorOf<Part>* factors, float* constant) {
-  float f[kBlockTokens];
-  Vec minima = set(0.0f), zeros = set(0.0f);
-  for (int t = 0; t < tiles * kLaneTokens; t += kLanes) {
-    const uint16_t* scales = part.scales(t / kLaneTokens, group) + t % kLaneTokens;
-    const Vec weight = load(weights + t), value = weight * load_f16(scales);
-    store(f + t, value);
+struct BlockWeights {
+  alignas(64) FactorOf<Part> factors[kMaxHeads * kBlockTokens];
+  float steps[kMaxHeads], constants[kMaxHeads];
+};
+
+// Rounds weights[h][64], which are zero from the count on.
+template <class Part>
+inline void round_weights(const Part& part, int group, const float* weights, int heads,
+                          BlockWeights<Part>* rounded) {
+  using Factors = FactorsOf<Part>;
+  float scales[kBlockTokens], middles[kBlockTokens];  // of a token; its value at the middle code
+  for (int t = 0; t < kBlockTokens; t += kLanes) {
+    const uint16_t* side = part.scales(t / kLaneTokens, group) + t % kLaneTokens;
+    const Vec scale = load_f16(side);
+    store(scales + t, scale);
     if constexpr (Part::kUniform)
-      minima = mul_add(weight, load_f16(scales + kLaneTokens), minima);
-    else
-      zeros = zeros + value;
+      store(middles + t, mul_add(scale, set(Part::kMiddle), load_f16(side + kLaneTokens)));
   }
-  float lost;
-  const float step = round_factors<FactorsOf<Part>>(f, tiles * kLaneTokens, factors, &lost);
-  *constant = Part::kMiddle * lost +
-              (Part::kUniform ? reduce_sum(minima) : -Part::kZero * reduce_sum(zeros));
-  return step;
+  float f[kMaxHeads * kBlockTokens], inverses[kMaxHeads];
+  Vec same[kMaxHeads];
+  for (int h = 0; h < heads; ++h) {
+    const float* from = weights + h * kBlockTokens;
+    Vec most = set(0.0f);
+    same[h] = set(0.0f);
+    for (int t = 0; t < kBlockTokens; t += kLanes) {
+      const Vec weight = load(from + t), value = weight * load(scales + t);
+      store(f + h * kBlockTokens + t, value);
+      most = max(most, abs(value));
+      if constexpr (Part::kUniform) same[h] = mul_add(weight, load(middles + t), same[h]);
+    }
+    const float top = reduce_max(most);
+    rounded->steps[h] = top / Factors::kMost;
+    inverses[h] = top > kLeastTop ? Factors::kMost / top : 0.0f;
+  }
+  for (int h = 0; h < heads; ++h) {
+    auto* factors = rounded->factors + h * kBlockTokens;
+    const Vec inverse = set(inverses[h]);
+    for (int t = 0; t < kBlockTokens; t += 4 * kLanes) {
+      const float* from = f + h * kBlockTokens + t;
+      store_factors(factors + t, load(from) * inverse, load(from + kLanes) * inverse,
+                    load(from + 2 * kLanes) * inverse, load(from + 3 * kLanes) * inverse);
+    }
+    order_factors(factors, kBlockTokens);
+    const IntSums sums = sum_factors(factors);
+    Vec constant = same[h];
+    for (int i = 0; i < kTileVecs; ++i)
+      constant = mul_add(to_float(sums, i), set(-Part::kMiddle * rounded->steps[h]), constant);
+    rounded->constants[h] = reduce_sum(constant);
+  }
+}
+
+// out[h][16 channels of each block] += step * sums + constant.
+template <class Part, int kHeads>
+inline void add_values(const IntSums (&sums)[kHeads], const BlockWeights<Part>& weights, int first,
+                       int channels, float* out, int out_stride) {
+  for (int h = 0; h < kHeads; ++h)
+    for (int i = 0; i < kTileVecs; ++i) {
+      const Vec x = mul_add(to_float(sums[h], i), set(weights.steps[first + h]),
+                            set(weights.constants[first + h]));
+      add_some(out + static_cast<ptrdiff_t>(first + h) * out_stride + i * kLanes, x,
+               channels - i * kLanes);
+    }
 }
 
 template <int kBits, LayoutKind kKind>
@@ -307,30 +405,24 @@ void accumulate_codes(const PartShape& shape, const std::byte* bytes, const std:
   using P = Part<kBits, kKind>;
   const P part{shape, reinterpret_cast<const uint8_t*>(bytes), distance(bytes, next)};
   const int tiles = (count + kLaneTokens - 1) / kLaneTokens;
-  float padded[kMaxHeads * kBlockTokens], steps[kMaxHeads], constants[kMaxHeads];
+  float padded[kMaxHeads * kBlockTokens];
   if (count < kBlockTokens) {
-    pad_weights(weights, count, tiles, heads, padded);
+    pad_weights(weights, count, kBlockTiles, heads, padded);
     weights = padded;
   }
-  alignas(64) FactorOf<P> factors[kMaxHeads * kBlockTokens];
-  IntSums sums[kMaxHeads];
+  BlockWeights<P> rounded;
   for (int group = 0; group < part.groups(); ++group) {
     for (int tile = 0; tile < tiles; ++tile) part.prefetch_scales(tile, group);
-    for (int h = 0; h < heads; ++h)
-      steps[h] = round_weights(part, group, tiles, weights + h * kBlockTokens,
-                               factors + h * kBlockTokens, constants + h);
+    round_weights(part, group, weights, heads, &rounded);
     const int end = part.group_end(group) / 16;
-    for (int block = part.group_begin(group) / 16; block < end; ++block) {
-      multiply_all<P::kTop>(heads, ValueUnits<P>{part, block}, tiles, factors, kBlockTokens, sums);
-      const int channels = shape.head_dim - 16 * block;
-      for (int h = 0; h < heads; ++h) {
-        float* to = out + static_cast<ptrdiff_t>(h) * out_stride + 16 * block;
-        for (int i = 0; i < kTileVecs; ++i) {
-          const Vec x = mul_add(to_float(sums[h], i), set(steps[h]), set(constants[h]));
-          add_some(to + i * kLanes, x, channels - i * kLanes);
-        }
-      }
-    }
+    for (int block = part.group_begin(group) / 16; block < end; block += kTogether)
+      multiply_all<P::kTop>(heads, value_units(part, block, end), tiles, rounded.factors,
+                            kBlockTokens, [&](int first, const auto& sums) {
+                              for (int i = 0; i < kTogether && block + i < end; ++i)
+                                add_values<P>(sums[i], rounded, first,
+                                              shape.head_dim - 16 * (block + i),
+                                              out + 16 * (block + i), out_stride);
+                            });
   }
 }
 

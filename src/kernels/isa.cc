@@ -18,6 +18,12 @@ extern const KernelTable kTable;
 namespace avx2 {
 extern const KernelTable kTable;
 }
+namespace avx512 {
+extern const KernelTable kTable;
+}
+namespace avx512vnni {
+extern const KernelTable kTable;
+}
 #endif
 
 namespace {
@@ -37,6 +43,16 @@ std::vector<const KernelTable*> detect() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
       __builtin_cpu_supports("popcnt") && has_f16c())
     tables.push_back(&avx2::kTable);
+  else
+    return tables;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    tables.push_back(&avx512::kTable);
+  else
+    return tables;
+  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+      __builtin_cpu_supports("gfni"))
+    tables.push_back(&avx512vnni::kTable);
 #endif
   return tables;
 }

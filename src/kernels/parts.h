@@ -36,7 +36,9 @@ struct HalfQuad {
 
   template <int kRow>
   Vec row(int i) const {
-    return i * kLanes < lanes ? load_f16(words + kRow * stride + i * kLanes) : set(0.0f);
+    const uint16_t* from = words + kRow * stride + i * kLanes;
+    const int left = lanes - i * kLanes;
+    return left >= kLanes ? load_f16(from) : left > 0 ? load_f16_n(from, left) : set(0.0f);
   }
 };
 
@@ -63,6 +65,8 @@ struct Part {
   static constexpr bool kScaled = true;
   static constexpr bool kUniform = kKind == LayoutKind::uniform;
   static constexpr int kTop = Codes::kTop;
+  static constexpr int kQuadBytes = 4 / Codes::kUnitsPerRow * kUnitCodes;
+  static constexpr int kQuadMaskBytes = 4 * Codes::kMaskBytes;
   static constexpr float kZero = kUniform ? 0.0f : static_cast<float>(1 << (kBits - 1));
   static constexpr float kMiddle = kUniform ? 0.5f * kTop : kZero;
 
@@ -117,11 +121,9 @@ struct Part {
 
   // Fetches what the part read next has in the place of this quad, or of these scales.
   void prefetch_quad(int tile, int quad) const {
-    constexpr int kRows = 4 / Codes::kUnitsPerRow;
-    for (int row = 0; row < kRows; ++row)
-      prefetch(codes(tile) + (quad * kRows + row) * kUnitCodes + ahead);
-    if constexpr (Codes::kMaskBytes > 0)
-      prefetch(masks(tile) + quad * 4 * Codes::kMaskBytes + ahead);
+    for (int row = 0; row < kQuadBytes; row += kUnitCodes)
+      prefetch(codes(tile) + quad * kQuadBytes + row + ahead);
+    if constexpr (kQuadMaskBytes > 0) prefetch(masks(tile) + quad * kQuadMaskBytes + ahead);
   }
   void prefetch_scales(int tile, int group) const {
     prefetch(reinterpret_cast<const uint8_t*>(scales(tile, group)) + ahead);

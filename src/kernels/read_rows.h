@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/parts.h"
+#include "kernels/vector_ops.h"
 
 namespace kvkeep::KVKEEP_TARGET {
 
@@ -20,7 +21,15 @@ inline void dequantize_keys(const uint16_t* scales, int rows, float* x) {
   }
 }
 
-// rows[t - token][d] = x[d][t] for t in [token, token + tokens); dims a multiple of kLanes.
+// The first n lanes; n may be more than there are.
+inline void store_some(float* p, Vec a, int n) {
+  if (n >= kLanes)
+    store(p, a);
+  else if (n > 0)
+    store_n(p, a, n);
+}
+
+// rows[t - token][d] = x[d][t] for t in [token, token + tokens). x has 32 rows, all readable.
 inline void store_transposed(const float* x, int dims, int token, int tokens, float* rows,
                              ptrdiff_t row_stride) {
   for (int first = 0; first < kLaneTokens; first += kLanes) {
@@ -32,7 +41,7 @@ inline void store_transposed(const float* x, int dims, int token, int tokens, fl
       for (int i = 0; i < kLanes; ++i) square[i] = load(x + 16 * (d + i) + first);
       transpose(square);
       for (int i = begin; i < end; ++i)
-        store(rows + (first + i - token) * row_stride + d, square[i]);
+        store_some(rows + (first + i - token) * row_stride + d, square[i], dims - d);
     }
   }
 }
@@ -69,7 +78,7 @@ inline void read_value_halves(const Part& part, int first, int count, float* row
   for (int slot = first; slot < first + count; ++slot, rows += row_stride) {
     const uint16_t* words =
         part.words(slot / kLaneTokens) + f16_value_word(slot % kLaneTokens, 0, head_dim);
-    for (int d = 0; d < head_dim; d += kLanes) store(rows + d, load_f16(words + d));
+    f16_to_f32_n(words, rows, head_dim);
   }
 }
 
@@ -86,11 +95,12 @@ inline void read_value_channels(const Part& part, int tile, int begin, int end, 
   float x[16 * 16];
   for (int t = 0; t < kLaneTokens; t += 4)
     unpack(part.value_quad(tile * kLaneTokens + t, d / 16), x + 16 * t);
-  const bool whole = part.shape.head_dim - d >= kLaneChannels;  // else 8
+  const int channels = part.shape.head_dim - d;
   for (int t = begin; t < end; ++t, to += row_stride)
-    for (int i = 0; i < (whole ? kLaneChannels : 8); i += kLanes)
-      store(to + i,
-            mul_add(set(scales[t]), load(x + 16 * t + i) - set(Part::kZero), set(minima[t])));
+    for (int i = 0; i < kLaneChannels; i += kLanes) {
+      const Vec code = load(x + 16 * t + i) - set(Part::kZero);
+      store_some(to + i, mul_add(set(scales[t]), code, set(minima[t])), channels - i);
+    }
 }
 
 template <int kBits, LayoutKind kKind>

@@ -11,6 +11,8 @@ inline constexpr int kLanes = 8;
 inline constexpr int kTileVecs = 16 / kLanes;
 inline constexpr int kHeadsAtOnce = 4;
 inline constexpr int kIntHeadsAtOnce = 4;
+inline constexpr int kTogether = 1;
+inline constexpr int kSumChains = 4;
 inline constexpr int kProductChains = 1;
 
 struct Vec {
@@ -36,6 +38,22 @@ inline Vec load_i8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))};
 }
 
+inline Vec load_n(const float* p, int n, float rest = 0.0f) {
+  float buffer[kLanes];
+  for (int i = 0; i < kLanes; ++i) buffer[i] = i < n ? p[i] : rest;
+  return load(buffer);
+}
+inline Vec load_f16_n(const uint16_t* p, int n) {
+  uint16_t buffer[kLanes];
+  for (int i = 0; i < kLanes; ++i) buffer[i] = i < n ? p[i] : uint16_t{0};
+  return load_f16(buffer);
+}
+inline void store_n(float* p, Vec a, int n) {
+  float buffer[kLanes];
+  store(buffer, a);
+  for (int i = 0; i < n; ++i) p[i] = buffer[i];
+}
+
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
@@ -54,12 +72,17 @@ inline void store_bytes(uint8_t* p, Vec a) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
 }
+// In each half four words of a, then four of b.
+inline __m256i pack_words(Vec a, Vec b) {
+  return _mm256_packs_epi32(_mm256_cvtps_epi32(a.v), _mm256_cvtps_epi32(b.v));
+}
+// Halves of 4 bytes of each of four sources to 8 bytes of one source after the other.
+inline __m256i pack(__m256i halves) {
+  return _mm256_permutevar8x32_epi32(halves, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
 inline void store_bytes(uint8_t* p, Vec a, Vec b, Vec c, Vec d) {
-  const __m256i ab = _mm256_packs_epi32(_mm256_cvtps_epi32(a.v), _mm256_cvtps_epi32(b.v));
-  const __m256i cd = _mm256_packs_epi32(_mm256_cvtps_epi32(c.v), _mm256_cvtps_epi32(d.v));
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                      _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd), order));
+  const __m256i bytes = _mm256_packus_epi16(pack_words(a, b), pack_words(c, d));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), pack(bytes));
 }
 
 inline float reduce_sum(Vec a) {
@@ -244,11 +267,38 @@ inline void store_i8(int8_t* p, Vec a) {
   const __m128i words = to_i16(a);
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
+inline void store_i8(int8_t* p, Vec a, Vec b, Vec c, Vec d) {
+  const __m256i bytes = _mm256_packs_epi16(pack_words(a, b), pack_words(c, d));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), pack(bytes));
+}
 inline void store_i16(int16_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_i16(a));
 }
+
+// The sum of 64 factors in 16 lanes.
+inline IntSums sum_factors(const int16_t* p) {
+  IntSums sums = IntSums::zero();
+  for (int i = 0; i < 64; i += 16)
+    sums.half[i / 16 % 2] = _mm256_add_epi32(
+        sums.half[i / 16 % 2],
+        _mm256_madd_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i)),
+                          _mm256_set1_epi16(1)));
+  return sums;
+}
+inline IntSums sum_factors(const int8_t* p) {
+  NarrowSums pairs = NarrowSums::zero();
+  for (int i = 0; i < 2; ++i)
+    pairs.half[i] = _mm256_maddubs_epi16(
+        _mm256_set1_epi8(1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * i)));
+  IntSums sums = IntSums::zero();
+  add_to(sums, pairs);
+  return sums;
+}
 inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// Volatile, because gcc 12 drops calls of functions that only prefetch as having no effect.
+inline void prefetch(const void* p) {
+  asm volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p)));
+}
 
 }  // namespace kvkeep::avx2

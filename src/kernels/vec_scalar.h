@@ -15,7 +15,9 @@ inline constexpr int kLanes = 1;
 inline constexpr int kTileVecs = 16 / kLanes;
 inline constexpr int kHeadsAtOnce = 1;     // heads whose sums fit in registers beside one row
 inline constexpr int kIntHeadsAtOnce = 1;  // the same of IntSums
-inline constexpr int kProductChains = 1;   // sums of integer products worth keeping apart
+inline constexpr int kTogether = 1;        // tiles or channel blocks that share a broadcast factor
+inline constexpr int kSumChains = 1;       // sums worth keeping apart, for additions take time
+inline constexpr int kProductChains = 1;   // the same of integer products
 
 struct Vec {
   float v;
@@ -29,6 +31,13 @@ inline void store_f16(uint16_t* p, Vec a) { *p = f32_to_f16(a.v); }
 inline Vec set_f16(uint16_t word) { return {f16_to_f32(word)}; }
 inline Vec load_bf16(const uint16_t* p) { return {bf16_to_f32(*p)}; }
 inline Vec load_i8(const int8_t* p) { return {static_cast<float>(*p)}; }
+
+// The first n lanes; the rest of the register is `rest`, or zero.
+inline Vec load_n(const float* p, int n, float rest = 0.0f) { return {n > 0 ? *p : rest}; }
+inline Vec load_f16_n(const uint16_t* p, int n) { return {n > 0 ? f16_to_f32(*p) : 0.0f}; }
+inline void store_n(float* p, Vec a, int n) {
+  if (n > 0) *p = a.v;
+}
 
 inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
 inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
@@ -160,7 +169,21 @@ inline void add_to(IntSums& total, const NarrowSums& a) {
 
 // kLanes floats, rounded to nearest even; they fit.
 inline void store_i8(int8_t* p, Vec a) { *p = static_cast<int8_t>(__builtin_rintf(a.v)); }
+inline void store_i8(int8_t* p, Vec a, Vec b, Vec c, Vec d) {
+  store_i8(p, a);
+  store_i8(p + 1, b);
+  store_i8(p + 2, c);
+  store_i8(p + 3, d);
+}
 inline void store_i16(int16_t* p, Vec a) { *p = static_cast<int16_t>(__builtin_rintf(a.v)); }
+
+// The sum of 64 factors in 16 lanes, in whatever order.
+template <class Factor>
+inline IntSums sum_factors(const Factor* p) {
+  IntSums sums = IntSums::zero();
+  for (int i = 0; i < 64; ++i) sums.lanes[i % 16] += p[i];
+  return sums;
+}
 inline Vec abs(Vec a) { return {__builtin_fabsf(a.v)}; }
 
 inline void prefetch(const void*) {}

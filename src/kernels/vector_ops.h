@@ -1,7 +1,6 @@
 // Kernels over plain float vectors: exp_sum, max, dot, scale, hadamard and the f16 conversions.
 //
-// Tails shorter than a Vec go through a zero-padded buffer, so that no kernel reads or writes past
-// the end.
+// Tails shorter than a Vec go through load_n and store_n: no kernel reads or writes past the end.
 #pragma once
 
 #include <cstddef>
@@ -10,18 +9,6 @@
 #include "kernels/vec.h"
 
 namespace kvkeep::KVKEEP_TARGET {
-
-inline Vec load_n(const float* p, int n, float rest = 0.0f) {
-  float buffer[kLanes];
-  for (int i = 0; i < kLanes; ++i) buffer[i] = i < n ? p[i] : rest;
-  return load(buffer);
-}
-
-inline void store_n(float* p, Vec a, int n) {
-  float buffer[kLanes];
-  store(buffer, a);
-  for (int i = 0; i < n; ++i) p[i] = buffer[i];
-}
 
 // e^x = fraction * 2^n. x = n ln 2 + r with |r| <= ln 2 / 2; the fraction is a degree-6 Taylor-like
 // polynomial for e^r (minimax coefficients).
@@ -181,9 +168,8 @@ inline void f16_to_f32_n(const uint16_t* in, float* out, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(out + i, load_f16(in + i));
   if (i == n) return;
-  uint16_t words[kLanes] = {};
-  __builtin_memcpy(words, in + i, static_cast<size_t>(n - i) * sizeof words[0]);
-  store_n(out + i, load_f16(words), static_cast<int>(n - i));
+  const int left = static_cast<int>(n - i);
+  store_n(out + i, load_f16_n(in + i, left), left);
 }
 
 inline void f32_to_f16_n(const float* in, uint16_t* out, int64_t n) {
