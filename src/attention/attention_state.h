@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "codec/scorer/scorer.h"
 
@@ -36,6 +37,15 @@ inline void merge(AttentionState* into, const AttentionState& part, int dim) {
 // What the probabilities of one q_head count in the mass of its kv_head's slots.
 inline float head_weight(GqaAggregate gqa, int gqa_ratio) {
   return gqa == GqaAggregate::mean ? 1.0f / static_cast<float>(gqa_ratio) : 1.0f;
+}
+
+// Makes of weights, which times `factor` are a row's probabilities, what the row gives each token
+// when it sees `rows` of them; returns the factor that now belongs to them.
+inline float cast_ballots(Ballot ballot, float factor, int rows, std::span<float> weights) {
+  if (ballot == Ballot::mass) return factor;
+  const float mean = 1.0f / (factor * static_cast<float>(rows));
+  for (float& weight : weights) weight = weight < mean ? -1.0f : 0.0f;
+  return 1.0f;
 }
 
 }  // namespace kvkeep

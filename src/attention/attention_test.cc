@@ -19,8 +19,6 @@ struct Setting {
 struct Fixture {
   Fixture(const std::string& text, const Setting& s)
       : heads{s.kv_heads, s.gqa, s.dim},
-        sums_up(text.find("snapkv") == std::string::npos &&
-                text.find("tova") == std::string::npos && text.find("knorm") == std::string::npos),
         pool(s.threads),
         pipeline(*Pipeline::make(*Plan::parse(text), context(s))),
         cache(1, s.kv_heads, pipeline.tier_shapes()),
@@ -49,13 +47,14 @@ struct Fixture {
       }
   }
   void demote(bool flush) {
+    if (pipeline.reallocates(tokens, flush)) pipeline.reallocate(cache, tokens);
     for (int level = 0; level < cache.levels(); ++level)
       for (int h = 0; h < heads.kv_heads; ++h)
         pipeline.demote(&cache, {0, h}, level, tokens, flush);
   }
 
   // out [rows][q_heads][dim] of the last `rows` tokens, causal among themselves; mass[kv_head][slot
-  // of level 0].
+  // of level 0]: what the rows that the scorer observes give.
   std::vector<double> oracle(int rows, const std::vector<float>& q,
                              std::vector<std::vector<double>>* mass) const {
     const int d = heads.head_dim, q_heads = heads.kv_heads * heads.gqa_ratio;
@@ -91,13 +90,16 @@ struct Fixture {
           for (size_t t = 0; t < visible; ++t) {
             if (t >= exact && pipeline.scorer().observes_row(tokens - rows + r, tokens - 1)) {
               double& top = largest[static_cast<size_t>(r)][t - exact];
-              const double more =
-                  p[t] / sum /
-                  (pipeline.gqa() == GqaAggregate::mean ? static_cast<double>(heads.gqa_ratio)
-                                                        : 1.0);
-              sums[t - exact] +=
-                  pipeline.gqa() == GqaAggregate::max ? std::max(0.0, more - top) : more;
-              top = std::max(top, more);
+              const bool votes = pipeline.scorer().ballot() == Ballot::below_mean;
+              const double given = !votes                                          ? p[t] / sum
+                                   : p[t] / sum * static_cast<double>(visible) < 1 ? -1.0
+                                                                                   : 0.0;
+              const double more = given / (pipeline.gqa() == GqaAggregate::mean
+                                               ? static_cast<double>(heads.gqa_ratio)
+                                               : 1.0);
+              const bool largest_counts = pipeline.gqa() == GqaAggregate::max && g > 0;
+              sums[t - exact] += largest_counts ? std::max(0.0, more - top) : more;
+              top = g > 0 ? std::max(top, more) : more;
             }
             for (size_t c = 0; c < static_cast<size_t>(d); ++c)
               out[at + c] += p[t] / sum * v[t * static_cast<size_t>(d) + c];
@@ -108,7 +110,6 @@ struct Fixture {
   }
 
   HeadCounts heads;
-  bool sums_up;
   ThreadPool pool;
   Pipeline pipeline;
   Sequence cache;
@@ -132,17 +133,25 @@ void expect_close(const std::vector<float>& found, const std::vector<double>& ex
   EXPECT_LT(relative_error(found, expected), 2e-5) << what;
 }
 
-// Only scorers that simply add up what they are shown can be checked this way.
+// Scores are what the scorer makes of the mass of the last `rows` rows.
 void expect_scores_grew(const Fixture& f, const std::vector<std::vector<double>>& mass,
-                        const std::vector<float>& before, const std::string& what) {
-  if (!f.pipeline.levels()[0].scored || !f.sums_up) return;
+                        const std::vector<float>& before, int rows, const std::string& what) {
+  if (!f.pipeline.levels()[0].scored) return;
+  const Scorer& scorer = f.pipeline.scorer();
+  int observed = 0;
+  for (int r = 0; r < rows; ++r) observed += scorer.observes_row(f.tokens - 1 - r, f.tokens - 1);
+  std::vector<float> expected = before;
   size_t i = 0;
-  for (int h = 0; h < f.heads.kv_heads; ++h)
+  for (int h = 0; h < f.heads.kv_heads; ++h) {
+    const auto& given = mass[static_cast<size_t>(h)];
+    const std::vector<float> as_float(given.begin(), given.end());
+    if (observed > 0)
+      scorer.update({as_float, observed, std::span(expected).subspan(i, given.size())});
     for (int slot = 0; slot < f.cache.tier(0, h, 0).size(); ++slot, ++i)
-      EXPECT_NEAR(f.cache.tier(0, h, 0).score(slot) - before[i],
-                  mass[static_cast<size_t>(h)][static_cast<size_t>(slot)],
-                  2e-4 + 0x1p-10 * f.cache.tier(0, h, 0).score(slot))  // an f16 step
+      EXPECT_NEAR(f.cache.tier(0, h, 0).score(slot), expected[i],
+                  2e-4 + 0x1p-10 * std::fabs(expected[i]))  // an f16 step
           << what;
+  }
 }
 
 std::vector<float> scores(const Fixture& f) {
@@ -157,7 +166,8 @@ std::vector<float> scores(const Fixture& f) {
 // Every preset, and the longest chain of transforms.
 std::vector<std::string> plans_under_test() {
   std::vector<std::string> plans = {"mikv:transform=centre+balance+hadamard",
-                                    "mikv:scorer=zipcache", "mikv:gqa=max", "mikv:gqa=mean"};
+                                    "mikv:scorer=zipcache", "mikv:gqa=max", "mikv:gqa=mean",
+                                    "scissorhands:gqa=max"};
   for (const PresetInfo& preset : presets()) plans.push_back(preset.name);
   for (std::string& plan : plans)
     plan += std::string(plan.find(':') == std::string::npos ? ":" : ",") + "attend=exact";
@@ -173,19 +183,19 @@ TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
       Fixture f(plan, setting);
       f.append(150);
       const auto prompt_q = f.normals(f.q_size(150));
-      f.pipeline.observe_queries(0, prompt_q.data(), 150, setting.gqa);
+      f.pipeline.observe_queries(0, prompt_q.data(), 150, setting.gqa, 0);
       f.demote(true);
       for (int step = 0; step < 20; ++step) {
         f.append(1);
         const auto before = scores(f);
         const auto q = f.normals(f.q_size(1));
-        f.pipeline.observe_queries(0, q.data(), 1, setting.gqa);
+        f.pipeline.observe_queries(0, q.data(), 1, setting.gqa, f.tokens - 1);
         std::vector<float> out(q.size());
         std::vector<std::vector<double>> mass;
         const auto expected = f.oracle(1, q, &mass);
         f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
         expect_close(out, expected, what);
-        expect_scores_grew(f, mass, before, what);
+        expect_scores_grew(f, mass, before, 1, what);
         f.demote(false);
       }
     }
@@ -239,13 +249,13 @@ TEST(Attention, PrefillEqualsTheOracleForEveryPreset) {
         f.append(slice);
         const auto before = scores(f);
         const auto q = f.normals(f.q_size(slice));
-        f.pipeline.observe_queries(0, q.data(), slice, setting.gqa);
+        f.pipeline.observe_queries(0, q.data(), slice, setting.gqa, f.tokens - slice);
         std::vector<float> out(q.size());
         std::vector<std::vector<double>> mass;
         const auto expected = f.oracle(slice, q, &mass);
         f.prefill.attend(&f.cache, 0, slice, q.data(), out.data(), &f.pool);
         expect_close(out, expected, what);
-        expect_scores_grew(f, mass, before, what);
+        expect_scores_grew(f, mass, before, slice, what);
         f.demote(true);
       }
     }
@@ -265,7 +275,7 @@ TEST(Attention, PrefillOverALongPastEqualsTheOracle) {
         const auto expected = f.oracle(slice, q, &mass);
         f.prefill.attend(&f.cache, 0, slice, q.data(), out.data(), &f.pool);
         expect_close(out, expected, plan);
-        expect_scores_grew(f, mass, before, plan);
+        expect_scores_grew(f, mass, before, slice, plan);
         f.demote(slice == 300);
       }
     }

@@ -132,26 +132,30 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
 }
 
 // The mass of an item's slots: exp(logit - max) / sum of the whole softmax, over the group.
-// The weights of a block need only be brought from its own maximum to that of the whole.
+// The weights of a block need only be brought from its own maximum to that of the whole. `rows` are
+// all the head has.
 void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
-                            const AttentionState* total) {
+                            const AttentionState* total, int rows) {
   const float share = head_weight(pipeline_->gqa(), heads_.gqa_ratio);
   Tier& tier = cache->tier(layer, item.kv_head, item.level);
   const KernelTable& table = kernels();
   size_t row = item.weights;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
+    const auto size = static_cast<size_t>(count);
     float mass[kBlockTokens] = {};
     for (int h = 0; h < heads_.gqa_ratio; ++h, ++row) {
-      const float* weights = weights_.data() + row * kBlockTokens;
-      const float factor = share * rescale(maxima_[row], total[h].max) / total[h].sum;
+      float* weights = weights_.data() + row * kBlockTokens;
+      float factor = rescale(maxima_[row], total[h].max) / total[h].sum;
+      factor = cast_ballots(pipeline_->scorer().ballot(), factor, rows, {weights, size});
       if (pipeline_->gqa() == GqaAggregate::max) {
-        for (int t = 0; t < count; ++t) mass[t] = std::max(mass[t], factor * weights[t]);
+        for (int t = 0; t < count; ++t)
+          mass[t] = h == 0 ? factor * weights[t] : std::max(mass[t], factor * weights[t]);
       } else {
-        table.add_scaled(weights, count, factor, mass);
+        table.add_scaled(weights, count, share * factor, mass);
       }
     }
-    pipeline_->update_scores(&tier, b, count, {mass, static_cast<size_t>(count)}, 1);
+    pipeline_->update_scores(&tier, b, count, {mass, size}, 1);
   }
 }
 
@@ -171,9 +175,12 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
   const Tier& newest = cache->tier(layer, kv_head, 0);
   const int position = newest.position(newest.size() - 1);
   if (!pipeline_->scorer().observes_row(position, position)) return;
+  int rows = 0;
+  for (int level = 0; level < cache->levels(); ++level)
+    rows += cache->tier(layer, kv_head, level).size();
   for (const Item& item : items_)
     if (item.kv_head == kv_head && pipeline_->levels()[static_cast<size_t>(item.level)].scored)
-      score(cache, layer, item, totals);
+      score(cache, layer, item, totals, rows);
 }
 
 void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* out,

@@ -49,7 +49,7 @@ class DecodeAttention {
                    float* logits) const;
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
-  void score(Sequence* cache, int layer, const Item& item, const AttentionState* total);
+  void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);
 
   const Pipeline* pipeline_;
   HeadCounts heads_;

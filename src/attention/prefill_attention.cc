@@ -130,8 +130,10 @@ void PrefillAttention::add_mass(const Head& head, int first, int count, const Sc
         const int last = head.rows - static_cast<int>(observed_.size()) + first + r + 1;
         const int seen = std::min(chunk.count, last - chunk.column);
         if (!observed_[static_cast<size_t>(first + r)] || seen <= 0) continue;
-        const float factor = rescale(max[query], scratch.max[query]) / scratch.sum[query];
         float* row = scratch.kept + static_cast<ptrdiff_t>(query) * kept_rows_ + chunk.kept_column;
+        float factor = rescale(max[query], scratch.max[query]) / scratch.sum[query];
+        factor = cast_ballots(pipeline_->scorer().ballot(), factor, last,
+                              {row, static_cast<size_t>(seen)});
         if (gqa == GqaAggregate::max) {
           table.scale(row, seen, factor);
         } else {

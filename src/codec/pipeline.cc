@@ -52,14 +52,17 @@ bool to_f16(const float* row, int n, uint16_t* out) {
 
 Pipeline::Pipeline(const Plan& plan, const TransformContext& context)
     : context_(context),
-      budget_(plan),
       scorer_(make_scorer(plan.slot("scorer"))),
+      observes_((*find_method("scorer", plan.slot("scorer").method))->observes),
       fitted_(static_cast<size_t>(context.layers * context.kv_heads)),
       evicts_(plan.slot("low").method == "drop"),
       integer_(plan.slot("attend").method == "integer") {}
 
 Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& context) {
   Pipeline made(plan, context);
+  auto budget = make_budget(plan, {context.layers, context.kv_heads});
+  if (!budget) return tl::unexpected(budget.error());
+  made.budget_ = *std::move(budget);
   KVKEEP_TRY(made.make_transforms(plan));
   KVKEEP_TRY(made.make_levels(plan));
   made.choose_tags(plan);
@@ -106,11 +109,12 @@ Result<void> Pipeline::make_levels(const Plan& plan) {
 // What levels store about a row: as little as the plan will ask.
 void Pipeline::choose_tags(const Plan& plan) {
   const Plan::Slot& scorer = plan.slot("scorer");
-  const Observes observes = (*find_method("scorer", scorer.method))->observes;
   const bool keeps_all =
-      budget_.keep() == 1 && !budget_.fixed() && plan.slot("high").method == "f16";
-  const bool ranks = !keeps_all && budget_.keep() + budget_.mid_keep() > 0;
-  observes_attention_ = ranks && observes == Observes::attention;
+      budget_->keep() == 1 && !budget_->fixed() && plan.slot("high").method == "f16";
+  const bool ranks = !keeps_all && budget_->keep() + budget_->mid_keep() > 0;
+  if (!ranks) observes_ = Observes::nothing;
+  if (observes(observes_, Observes::queries))
+    queries_.emplace(context_.layers, context_.kv_heads, context_.head_dim, context_.rope);
   if (const std::string gqa = scorer.param("gqa"); gqa == "max") {
     gqa_ = GqaAggregate::max;
   } else if (gqa == "mean") {
@@ -121,13 +125,13 @@ void Pipeline::choose_tags(const Plan& plan) {
   for (size_t i = 0; i < levels_.size(); ++i) {
     Level& level = levels_[i];
     const bool last = i + 1 == levels_.size(), leaves = !last || evicts_;
-    level.scored = leaves && ranks && observes != Observes::nothing;
+    level.scored = leaves && observes_attention();
     level.positions = context_.context <= 65536 ? Positions::bits16 : Positions::bits32;
     if (i == 0 && keeps_all) {
       level.positions = Positions::in_order;
     } else if (!leaves && scorer.method == "recency") {  // the oldest go first, the pinned never
       level.positions = Positions::in_order;
-      level.first_position = std::max(budget_.sinks(), budget_.prefix());
+      level.first_position = std::max(budget_->sinks(), budget_->prefix());
     } else if (!leaves && !asked) {
       level.positions = Positions::none;
     }
@@ -136,6 +140,7 @@ void Pipeline::choose_tags(const Plan& plan) {
 
 Pipeline Pipeline::fork() const {
   Pipeline copy(*this);
+  copy.budget_ = budget_->clone();
   for (auto& transform : copy.transforms_) transform = transform->clone();
   return copy;
 }
@@ -153,7 +158,7 @@ double Pipeline::paper_bits_per_value() const {
     if (level.rung == Rung::mid) mid = nominal_bits(level);
     if (level.rung == Rung::low) low = nominal_bits(level);
   }
-  const double keep = budget_.keep(), middle = budget_.mid_keep();
+  const double keep = budget_->keep(), middle = budget_->mid_keep();
   return keep * high + middle * mid + (1.0 - keep - middle) * low;
 }
 
@@ -166,9 +171,7 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
     return failed("layer {}, kv_head {}, position {}: the {} is not finite in f16", head.layer,
                   head.kv_head, position, key_ok ? "value" : "key");
   Tier& tier = cache->tier(head.layer, head.kv_head, 0);
-  const auto width = static_cast<size_t>(d);
-  const float score = levels_[0].scored ? scorer_->first_score({k, width}) : 0.0f;
-  const int slot = tier.append(position, score);
+  const int slot = tier.append(position, 0.0f);
   put_row_f16(levels_[0].k, Side::key, tier.k_part(slot / 64), slot % 64, key);
   put_row_f16(levels_[0].v, Side::value, tier.v_part(slot / 64), slot % 64, value);
   return {};
@@ -185,43 +188,6 @@ void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const f
     tier->set_score(block * kBlockTokens + i,
                     round_score(scores[i], static_cast<uint32_t>(noise >> 32)));
   }
-}
-
-// Scores of a tier's rows in the order of `slots`, which is by position.
-std::vector<float> Pipeline::rank(const Sequence& cache, HeadIndex head, int level, int tokens,
-                                  const std::vector<int>& slots) const {
-  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
-  std::vector<float> scores(slots.size());
-  std::vector<int32_t> positions(slots.size());
-  for (size_t i = 0; i < slots.size(); ++i) positions[i] = tier.position(slots[i]);
-  if (tier.shape().scored)
-    for (size_t i = 0; i < slots.size(); ++i) scores[i] = tier.score(slots[i]);
-  scorer_->rank({head.layer, head.kv_head, tokens, positions}, scores);
-  for (float& score : scores)
-    if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
-  return scores;
-}
-
-// Slots of the `count` rows that go down: unpinned rows by lowest score, then the oldest of the
-// newest, sinks last; returned in order of position.
-std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int level, int tokens,
-                                  int count) const {
-  const Quota quota = this->quota(tokens);
-  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
-  const std::vector<int> slots = slots_by_position(tier);
-  const std::vector<float> scores = rank(cache, head, level, tokens, slots);
-  const bool exact = level == 0 && quota.exact < quota.high;  // above a coded high tier
-  const int first_pinned = exact ? quota.first_exact : quota.first_high;
-  const int last_pinned = exact ? quota.sinks : std::max(quota.sinks, quota.prefix);
-  std::vector<uint64_t> orders(slots.size());
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const int position = tier.position(slots[i]);
-    const int pin = position < last_pinned ? 2 : position >= first_pinned ? 1 : 0;
-    orders[i] = demotion_order(pin, scores[i], i);
-  }
-  std::vector<int> chosen;
-  for (size_t i : lowest(orders, count)) chosen.push_back(slots[i]);
-  return chosen;
 }
 
 // At most kDemoteBatch slots.
@@ -245,7 +211,9 @@ void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
                &cache->tier(head.layer, head.kv_head, level + 1), {tags, slots.size()}, k, v);
 }
 
-void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_ratio) {
+void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_ratio,
+                               int first_position) {
+  if (queries_) queries_->observe(layer, q, rows, gqa_ratio, first_position);
   const auto d = static_cast<size_t>(context_.head_dim);
   const auto first = static_cast<size_t>(layer * context_.kv_heads);
   if (query_max_.empty() || fitted_[first]) return;
@@ -284,6 +252,10 @@ size_t Pipeline::transform_bytes() const {
   return bytes;
 }
 
+size_t Pipeline::statistics_bytes() const {
+  return budget_->state_bytes() + (queries_ ? queries_->bytes() : 0);
+}
+
 size_t Pipeline::shared_bytes() const {
   size_t bytes = 0;
   for (const auto& transform : transforms_) bytes += transform->shared_bytes();
@@ -315,10 +287,11 @@ int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, 
   if (waits_for_fit(head, tokens)) return 0;
   const int size = cache.tier(head.layer, head.kv_head, level).size();
   int above = 0;  // rows that wait to come down here do not push others out yet
+  const Quota quota = this->quota(head, tokens);
   for (int i = 0; i < level; ++i) above += cache.tier(head.layer, head.kv_head, i).size();
-  if (level > 0) above = std::min(above, most(quota(tokens), level - 1));
-  const int due = std::min(size + above - most(quota(tokens), level), size);
-  return due <= 0 || (!flush && due < budget_.demote_rows()) ? 0 : due;
+  if (level > 0) above = std::min(above, most(quota, level - 1));
+  const int due = std::min(size + above - most(quota, level), size);
+  return due <= 0 || (!flush && due < budget_->demote_rows()) ? 0 : due;
 }
 
 void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {

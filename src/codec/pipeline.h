@@ -15,12 +15,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "cache/sequence.h"
-#include "codec/budget.h"
+#include "codec/budget/budget.h"
 #include "codec/level.h"
+#include "codec/query_stats.h"
 #include "codec/scorer/scorer.h"
 #include "codec/transform/transform.h"
 #include "kvkeep/plan.h"
@@ -35,11 +37,11 @@ class Pipeline {
 
   const std::vector<Level>& levels() const { return levels_; }
   std::vector<TierShape> tier_shapes() const;
-  const Budget& budget() const { return budget_; }
+  const Budget& budget() const { return *budget_; }
   bool evicts() const { return evicts_; }
   // Coded tiers are read in integers; f16 tiers never are.
   bool attends_in_integers() const { return integer_; }
-  bool observes_attention() const { return observes_attention_; }
+  bool observes_attention() const { return observes(observes_, Observes::attention); }
   const std::vector<std::shared_ptr<Transform>>& transforms() const { return transforms_; }
 
   GqaAggregate gqa() const { return gqa_; }
@@ -55,11 +57,17 @@ class Pipeline {
   void see_prompt(int tokens) {
     if (prompt_ == 0) prompt_ = tokens;
   }
-  Quota quota(int tokens) const { return budget_.allocate(tokens, prompt_); }
+  Quota quota(HeadIndex head, int tokens) const { return budget_->allocate(head, tokens, prompt_); }
 
-  // Shows the queries of one layer's read, [rows][kv_heads * gqa_ratio][head_dim], after RoPE; kept
-  // only where a transform learns from them and has not been fitted yet.
-  void observe_queries(int layer, const float* q, int rows, int gqa_ratio);
+  // True if the budget would follow the scores anew after `tokens` tokens: it does so when a prompt
+  // is compressed, and where it grows with the text, whenever that has grown by a quarter.
+  bool reallocates(int tokens, bool flush) const;
+  // Lets it do so; in no other thread is anything of the pipeline in use.
+  void reallocate(const Sequence& cache, int tokens);
+
+  // Shows the queries of one layer's read, [rows][kv_heads * gqa_ratio][head_dim], after RoPE, the
+  // first row at first_position; kept only where the scorer or a transform learns from them.
+  void observe_queries(int layer, const float* q, int rows, int gqa_ratio, int first_position);
 
   // Appends the exact row k, v [head_dim] at level 0. An error if a value is not finite in f16.
   Result<void> append(Sequence* cache, HeadIndex head, int position, const float* k,
@@ -87,6 +95,8 @@ class Pipeline {
 
   // Of all transforms: bytes of this sequence, and bytes every sequence of the model shares.
   size_t transform_bytes() const;
+  // What the scorer and the budget know of this sequence beside the scores in the cache.
+  size_t statistics_bytes() const;
   size_t shared_bytes() const;
 
   // Bits a value costs in the accounting of the method's paper: codes, scales and minima of the
@@ -103,21 +113,32 @@ class Pipeline {
   bool waits_for_fit(HeadIndex head, int tokens) const;
   std::vector<int> choose(const Sequence& cache, HeadIndex head, int level, int tokens,
                           int count) const;
-  std::vector<float> rank(const Sequence& cache, HeadIndex head, int level, int tokens,
-                          const std::vector<int>& slots) const;
+  // The rows of a level by position, and what each is worth: first its pin, then its score.
+  struct Ranking {
+    std::vector<int> slots;
+    std::vector<uint8_t> pins;  // 0 competes; 2 leaves after 1
+    std::vector<float> scores;  // not NaN
+  };
+  // `keep` of the rows will stay.
+  Ranking rank(const Sequence& cache, HeadIndex head, int level, int tokens, int keep) const;
+  void read_slots(const Tier& tier, HeadIndex head, int level, std::span<const int> slots, float* k,
+                  float* v) const;
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
   void fit(const Sequence& cache, HeadIndex head);
 
   TransformContext context_;
-  Budget budget_;
+  std::shared_ptr<Budget> budget_;
   std::shared_ptr<const Scorer> scorer_;
+  Observes observes_;
+  std::optional<QueryStats> queries_;  // where the scorer observes queries
   GqaAggregate gqa_ = GqaAggregate::sum;
   std::vector<std::shared_ptr<Transform>> transforms_;
   std::vector<Level> levels_;
   std::vector<uint8_t> fitted_;   // [layers][kv_heads]
   std::vector<float> query_max_;  // [layers][kv_heads][head_dim], if a transform observes queries
   int prompt_ = 0;                // tokens
-  bool evicts_ = false, integer_ = false, observes_attention_ = false, needs_fit_ = false;
+  int allocated_ = 0;             // tokens when the budget last followed the scores
+  bool evicts_ = false, integer_ = false, needs_fit_ = false;
 };
 
 }  // namespace kvkeep

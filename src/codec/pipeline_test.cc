@@ -105,7 +105,7 @@ TEST(Pipeline, EveryPresetKeepsItsQuotasAndItsRows) {
       for (int n : {1, 15, 300, 77}) {
         f.append(n);
         f.demote(true);
-        const Quota quota = f.pipeline.budget().allocate(f.tokens);
+        const Quota quota = f.pipeline.quota({}, f.tokens);
         std::set<int> all;
         size_t rows = 0;
         for (int level = 0; level < f.cache.levels(); ++level) {
@@ -313,7 +313,7 @@ TEST(Pipeline, PositionsAndScoresAreStoredOnlyWhereTheyAreRead) {
   EXPECT_EQ(tags("mikv-c"), (V{22, 20}));
   EXPECT_EQ(tags("mikv-c", 65537), (V{42, 40}));
   EXPECT_EQ(tags("h2o"), (V{22}));
-  EXPECT_EQ(tags("knorm"), (V{22}));
+  EXPECT_EQ(tags("knorm"), (V{20}));
   EXPECT_EQ(tags("streaming"), (V{20}));
   EXPECT_EQ(tags("diffkv"), (V{22, 22, 22}));
   EXPECT_EQ(tags("mikv:keep=0"), (V{20, 0}));
@@ -329,6 +329,17 @@ TEST(Pipeline, TransformsLearnFromASampleNotFromTheFirstToken) {
   f.append(1);
   f.demote(false);
   EXPECT_EQ(f.cache.tier(0, 0, 1).size(), Pipeline::kFitRows);
+}
+
+// A score that is no number is the lowest; of equal scores the newest stay.
+TEST(Pipeline, NanAndEqualScoresHaveAnOrder) {
+  Fixture f("h2o:keep=0.2,recent=0", 64);
+  f.append(100);
+  for (int i = 0; i < 100; ++i) f.cache.tier(0, 0, 0).set_score(i, i >= 10 && i < 95 ? 0.5f : NAN);
+  f.demote(true);
+  std::set<int> expected;
+  for (int p = 75; p < 95; ++p) expected.insert(p);
+  EXPECT_EQ(f.held(0), expected);
 }
 
 TEST(Pipeline, EvictionFreesTheBytes) {

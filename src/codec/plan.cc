@@ -95,6 +95,13 @@ Result<void> set_slot(SlotTable* table, const std::string& name, const std::stri
   return {};
 }
 
+// A budget that takes the place of another goes on with its amounts: preset:budget=ada
+void take_over_amounts(const Plan::Slot& before, const std::string& text, Plan::Slot* slot) {
+  for (auto& [name, value] : slot->params)
+    if (text.find(name + "=") == std::string::npos && !before.param(name).empty())
+      value = before.param(name);
+}
+
 // preset:keep=0.3  preset:low=u4  preset:low.k=u3  preset:scorer=random  preset:transform=centre
 Result<void> override(SlotTable* table, const Assignment& assignment) {
   const auto& [name, value] = assignment;
@@ -108,9 +115,12 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
   if (table->contains(name)) {
     const bool tier = (name == "high" || name == "mid" || name == "low") && value != "f16" &&
                       value != "drop" && value != "none";
-    return set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value);
+    const Plan::Slot before = table->at(name)[0];
+    KVKEEP_TRY(set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value));
+    if (name == "budget") take_over_amounts(before, value, &table->at(name)[0]);
+    return {};
   }
-  std::string allowed = "scorer, high, mid, low, transform, attend";
+  std::string allowed = "scorer, budget, high, mid, low, transform, attend";
   Plan::Slot* found = nullptr;
   for (const char* slot : {"budget", "scorer"}) {
     for (const auto& [param, current] : table->at(slot)[0].params) {

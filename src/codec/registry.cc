@@ -20,18 +20,13 @@ std::string join(const Rows& rows, const Name& name) {
   return text;
 }
 
-const char* observed(Observes observes) {
-  switch (observes) {
-    case Observes::attention:
-      return "attention mass";
-    case Observes::keys:
-      return "keys";
-    case Observes::queries_and_keys:
-      return "queries, keys";
-    case Observes::nothing:
-      break;
-  }
-  return "nothing";
+std::string observed(Observes all) {
+  std::string text;
+  for (const auto& [part, name] : {std::pair{Observes::attention, "attention mass"},
+                                   {Observes::queries, "queries"},
+                                   {Observes::keys, "keys"}})
+    if (observes(all, part)) text += (text.empty() ? "" : ", ") + std::string(name);
+  return text.empty() ? "nothing" : text;
 }
 
 }  // namespace
@@ -48,9 +43,9 @@ const std::vector<MethodRow>& method_rows() {
   {"scorer", #name, summary, citation, Observes::observes, __VA_ARGS__},
 #include "codec/scorer/methods.inc"
 #undef KVKEEP_SCORER
-#define KVKEEP_BUDGET(name, summary, citation, ...) \
-  {"budget", #name, summary, citation, Observes::nothing, __VA_ARGS__},
-#include "codec/budgets.inc"
+#define KVKEEP_BUDGET(name, observes, summary, citation, ...) \
+  {"budget", #name, summary, citation, Observes::observes, __VA_ARGS__},
+#include "codec/budget/methods.inc"
 #undef KVKEEP_BUDGET
 #define KVKEEP_TIER(slot, name, summary, citation, ...) \
   {#slot, #name, summary, citation, Observes::nothing, __VA_ARGS__},

@@ -4,6 +4,7 @@
 // parsing, the error messages, `kvkeep methods` and docs/methods.md.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,18 @@ struct ParamRow {
   std::vector<std::string> choices = {};  // of a choice
 };
 
-// What a method must be shown.
-enum class Observes { nothing, attention, keys, queries_and_keys };
+// What a method must be shown; parts add up.
+enum class Observes : uint8_t {
+  nothing = 0,
+  attention = 1,
+  keys = 2,
+  attention_and_keys = attention | keys,
+  queries = 4,
+  queries_and_keys = queries | keys,
+};
+inline bool observes(Observes all, Observes part) {
+  return (static_cast<int>(all) & static_cast<int>(part)) != 0;
+}
 
 struct MethodRow {
   const char* slot;

@@ -31,6 +31,15 @@ int64_t least_readable(const CompressedAttention& site) {
   return least;
 }
 
+// Newest tokens that are exact in every head: all heads pin the same, and some may hold all tokens.
+int exact_window(const CompressedAttention& site) {
+  bool all = true;
+  for (int layer = 0; layer < site.shape().layers; ++layer)
+    for (int head = 0; head < site.shape().kv_heads; ++head)
+      all &= site.pipeline().quota({layer, head}, site.tokens()).exact == site.tokens();
+  return site.tokens() - (all ? 0 : site.pipeline().quota({}, site.tokens()).first_exact);
+}
+
 Sums sum_parts(const CompressedAttention& site) {
   Sums sums;
   for (int layer = 0; layer < site.shape().layers; ++layer)
@@ -48,12 +57,16 @@ void fill_breakdown(const CompressedAttention& site, CacheReport* report) {
   const Sums sums = sum_parts(site);
   const CacheUsage usage = site.cache().usage();
   report->shared_bytes = site.pipeline().shared_bytes();
-  report->breakdown = {
-      {"exact", sums.exact},           {"codes", sums.codes},
-      {"scales", sums.scales},         {"positions", usage.positions},
-      {"scores", usage.scores},        {"slack", usage.slack},
-      {"tables", usage.tables},        {"transform", site.pipeline().transform_bytes()},
-      {"shared", report->shared_bytes}};
+  report->breakdown = {{"exact", sums.exact},
+                       {"codes", sums.codes},
+                       {"scales", sums.scales},
+                       {"positions", usage.positions},
+                       {"scores", usage.scores},
+                       {"slack", usage.slack},
+                       {"tables", usage.tables},
+                       {"transform", site.pipeline().transform_bytes()},
+                       {"statistics", site.pipeline().statistics_bytes()},
+                       {"shared", report->shared_bytes}};
   for (const auto& part : report->breakdown) report->bytes += part.bytes;
   report->forked_bytes = usage.forked;
 }
@@ -95,9 +108,7 @@ CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool
   report.tokens = site.tokens();
   report.tiers = tier_reports(site, 0, shape.layers);
   report.readable_tokens = least_readable(site);
-  const Quota quota = site.pipeline().quota(site.tokens());
-  report.exact_window =
-      quota.exact == site.tokens() ? site.tokens() : site.tokens() - quota.first_exact;
+  report.exact_window = exact_window(site);
   report.sinks = site.pipeline().budget().sinks();
   fill_breakdown(site, &report);
   report.scratch_bytes = site.scratch_bytes();

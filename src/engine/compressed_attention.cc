@@ -92,7 +92,8 @@ Result<void> CompressedAttention::append(const AttentionCall& call) {
 
 Result<void> CompressedAttention::attend(const AttentionCall& call) {
   if (auto done = append(call); !done) return done;
-  pipeline_.observe_queries(call.layer, call.q, call.tokens, shape_.gqa_ratio());
+  pipeline_.observe_queries(call.layer, call.q, call.tokens, shape_.gqa_ratio(),
+                            call.first_position);
   if (call.tokens == 1) {
     decode_.attend(&cache_, call.layer, call.q, call.out, pool_);
   } else {
@@ -106,6 +107,7 @@ void CompressedAttention::demote(bool flush) {
     prefill_.release();
     pipeline_.see_prompt(tokens_);
   }
+  if (pipeline_.reallocates(tokens_, flush)) pipeline_.reallocate(cache_, tokens_);
   bool moved = false;
   for (int level = 0; level < cache_.levels(); ++level) {
     std::vector<HeadIndex> heads;
@@ -124,7 +126,8 @@ void CompressedAttention::demote(bool flush) {
 }
 
 size_t CompressedAttention::resident_bytes() const {
-  return cache_.resident_bytes() + pipeline_.transform_bytes() + pipeline_.shared_bytes();
+  return cache_.resident_bytes() + pipeline_.transform_bytes() + pipeline_.statistics_bytes() +
+         pipeline_.shared_bytes();
 }
 
 }  // namespace kvkeep

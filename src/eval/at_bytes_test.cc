@@ -22,6 +22,7 @@ TEST(AtBytes, ChangesOnlyKeep) {
   EXPECT_EQ(with_keep(plan("mikv:keep=0.3,low=u4"), 0.125).value().typed(),
             "mikv:keep=0.1250,low=u4");
   EXPECT_EQ(with_keep(plan("h2o"), 0.5).value(), plan("h2o:keep=0.5"));
+  EXPECT_EQ(with_keep(plan("mikv-c:budget=ada"), 0.5).value(), plan("mikv-c:budget=ada,keep=0.5"));
   const auto slots = plan("scorer=snapkv;budget=uniform:keep=0.3,sinks=4;low=drop");
   EXPECT_EQ(with_keep(slots, 0.5).value(),
             plan("scorer=snapkv;budget=uniform:keep=0.5,sinks=4;low=drop"));

@@ -1,10 +1,12 @@
-"""Writes docs/results.md from the JSON outputs in results/, so that no figure is typed by hand.
+"""Writes docs/results.md and docs/selectors.md from the JSON outputs in results/, so that no figure
+is typed by hand.
 
 usage: build.py [--check]      (./dev results does the same)
 
-Every other module in this folder contributes a part: its function `tables(results_dir)` returns
-Markdown, or an empty text when its files are missing. Parts stand in the order of their files'
-names. --check writes nothing; exit code 1 if the document is not what would be written.
+Every other module in this folder contributes a part of results.md: its function
+`tables(results_dir)` returns Markdown, or an empty text when its files are missing. Parts stand in
+the order of their files' names. selectors.md is a document of its own. --check writes nothing; exit
+code 1 if a document is not what would be written.
 """
 
 import importlib
@@ -14,7 +16,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 RESULTS = os.path.join(ROOT, "results")
-DOCUMENT = os.path.join(ROOT, "docs", "results.md")
+DOCS = os.path.join(ROOT, "docs")
 
 HEAD = """# Results
 
@@ -35,18 +37,26 @@ def document(results_dir, parts):
     return "\n".join([HEAD] + [text + "\n" for text in texts if text])
 
 
+def documents():
+    """{name in docs/: text}"""
+    import selectors_page
+    return {"results.md": document(RESULTS, modules()),
+            "selectors.md": selectors_page.document(RESULTS)}
+
+
 def main(arguments):
     if arguments not in ([], ["--check"]):
         sys.exit("usage: build.py [--check]")
     sys.path.insert(0, HERE)
-    text = document(RESULTS, modules())
-    if arguments:
-        with open(DOCUMENT, encoding="utf-8") as file:
-            if file.read() != text:
-                sys.exit("docs/results.md is not what results/ says; ./dev results mends it")
-        return
-    with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(text)
+    for name, text in documents().items():
+        path = os.path.join(DOCS, name)
+        if arguments:
+            with open(path, encoding="utf-8") as file:
+                if file.read() != text:
+                    sys.exit(f"docs/{name} is not what results/ says; ./dev results mends it")
+            continue
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measures what quality.py shows: runs `kvkeep eval` and writes results/eval-*.json.
 
-usage: measure_quality.py suite | uniform | keys | at-bytes | tasks | sensitivity
+usage: measure_quality.py suite | uniform | keys | at-bytes | tasks | selectors | sensitivity
        (after ./dev build)
 
 Minutes to an hour on two cores. Tasks run one by one, the sensitivity grid plan by plan, and the
@@ -34,6 +34,10 @@ SETS = {  # tasks, then options
     "at-bytes": ("lines kld passkey",
                  ["--at-bytes", "35%", "--limit", "4096", "--samples", "10", "--plans",
                   "f16 mikv mikv-c mikv-c:low=u3 mikv-int8 h2o snapkv streaming random"]),
+    "selectors": ("kld lines passkey kv_recall",
+                  ["--limit", "4096", "--samples", "10", "--plans",
+                   "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
+                   "streaming random pyramidkv adakv"]),
     "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
               ["--samples", "10", "--plans", "f16 mikv-4 mikv mikv-c rtn2 h2o"]),
 }

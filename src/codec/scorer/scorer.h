@@ -1,14 +1,20 @@
-// How important a token is: higher = keep. One score per token of one (layer, kv_head), held in the
-// cache beside the token; a scorer updates them after every read.
+// How important a token is: higher = keep. A scorer that observes attention has one score per token
+// of one (layer, kv_head), held in the cache beside the token, and updates it after every read. One
+// that observes keys looks at the rows when they are ranked, and one that observes queries at what
+// is known of them by then; neither costs the cache a byte per token.
 //
 // A method is one .cc file and one row in methods.inc. Scorers are stateless after construction and
 // are called for different (layer, kv_head) from several threads.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
+#include "codec/query_stats.h"
 #include "codec/registry.h"
 #include "kvkeep/plan.h"
 
@@ -18,14 +24,18 @@ namespace kvkeep {
 // largest of them in each row. Sum and mean rank alike while scores stay within f16 range.
 enum class GqaAggregate { sum, mean, max };
 
+// What an observed row gives a token it sees: its softmax probability, or -1 if that is below the
+// mean of all tokens the row sees and 0 if not.
+enum class Ballot { mass, below_mean };
+
 // The nearest-below or nearest-above value f16 can hold, the likelier the nearer: a kept score may
 // grow by far less than one step of f16 and still grows on average. `noise` is any well mixed word.
 float round_score(float score, uint32_t noise);
 
 // What one read showed of some slots of one tier; all spans of equal length.
 struct ScoreUpdate {
-  // Softmax probability each token received, summed over the observed rows of the read and taken
-  // over the q_heads of its kv_head as `gqa` says.
+  // What each token was given by the observed rows of the read, summed over these and taken over
+  // the q_heads of its kv_head as `gqa` says.
   std::span<const float> mass;
   int rows = 1;             // how many rows were observed
   std::span<float> scores;  // in and out; 0 when a token enters
@@ -34,20 +44,39 @@ struct ScoreUpdate {
 // The rows of one tier that compete for its places.
 struct RankInput {
   int layer = 0, kv_head = 0;
-  int tokens = 0;                      // seen so far
-  std::span<const int32_t> positions;  // ascending
+  int tokens = 0;                        // seen so far
+  std::span<const int32_t> positions;    // ascending
+  std::span<const uint8_t> pinned = {};  // 1: the row stays whatever it scores; empty: none is
+  int keep = 0;                          // rows that will stay, the pinned among them
+  int head_dim = 0;
+  // Rows first .. first+count-1, dequantized: keys after RoPE and values, [count][head_dim]. For
+  // scorers that observe keys.
+  std::function<void(size_t first, size_t count, float* keys, float* values)> read = {};
+  const QueryStats* queries = nullptr;  // for scorers that observe queries
 };
+
+// see(index, key, value) for every row in turn, at a bounded cost in memory.
+template <class See>
+void for_each_row(const RankInput& input, const See& see) {
+  constexpr size_t kRows = 64;
+  const auto d = static_cast<size_t>(input.head_dim);
+  std::vector<float> keys(kRows * d), values(kRows * d);
+  for (size_t first = 0; first < input.positions.size(); first += kRows) {
+    const size_t count = std::min(kRows, input.positions.size() - first);
+    input.read(first, count, keys.data(), values.data());
+    for (size_t i = 0; i < count; ++i) see(first + i, keys.data() + i * d, values.data() + i * d);
+  }
+}
 
 class Scorer {
  public:
   virtual ~Scorer() = default;
 
-  // Scorers that observe attention keep one score per token in the cache and update it after every
-  // read. Of a read whose last row stands at `last`, only rows for which this is true are shown.
+  // For scorers that observe attention. Of a read whose last row stands at `last`, only rows for
+  // which observes_row() is true are shown, and what they give is as ballot() says.
   virtual bool observes_row(int /*position*/, int /*last*/) const { return true; }
+  virtual Ballot ballot() const { return Ballot::mass; }
   virtual void update(const ScoreUpdate&) const {}
-  // The score a token enters with; its key [head_dim] after RoPE.
-  virtual float first_score(std::span<const float> /*key*/) const { return 0.0f; }
 
   // Final scores, before rows are chosen: in come the kept scores (zero if there are none).
   virtual void rank(const RankInput&, std::span<float> /*scores*/) const {}

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "codec/head_index.h"
 #include "codec/registry.h"
 #include "kernels/rope.h"
 #include "kvkeep/plan.h"
@@ -25,11 +26,6 @@ struct TransformContext {
   int layers = 0, kv_heads = 0, head_dim = 0;
   int context = 0;  // positions are in [0, context)
   RopeConfig rope;
-};
-
-// Rows of one (layer, kv_head): keys after RoPE.
-struct HeadIndex {
-  int layer = 0, kv_head = 0;
 };
 
 // What a transform may learn from before it codes its first row.

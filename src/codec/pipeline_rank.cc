@@ -1,0 +1,101 @@
+// Which rows leave a level, and how budgets that follow the scores learn of them.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "codec/demote.h"
+#include "codec/pipeline.h"
+
+namespace kvkeep {
+
+// Rows of a tier at `slots` in the original basis: k, v [slots][head_dim].
+void Pipeline::read_slots(const Tier& tier, HeadIndex head, int level, std::span<const int> slots,
+                          float* k, float* v) const {
+  const Level& stored = levels_[static_cast<size_t>(level)];
+  const int d = context_.head_dim, count = static_cast<int>(slots.size());
+  gather_rows(stored, tier, slots, k, v);
+  if (!stored.coded) return;
+  for (auto it = transforms_.rbegin(); it != transforms_.rend(); ++it) {
+    for (int i = 0; i < count; ++i)
+      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d,
+                         tier.position(slots[static_cast<size_t>(i)]));
+    (*it)->inverse_value(v, count, d);
+  }
+}
+
+Pipeline::Ranking Pipeline::rank(const Sequence& cache, HeadIndex head, int level, int tokens,
+                                 int keep) const {
+  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
+  const Quota quota = this->quota(head, tokens);
+  const bool exact = level == 0 && quota.exact < quota.high;  // above a coded high tier
+  const int first_pinned = exact ? quota.first_exact : quota.first_high;
+  const int last_pinned = exact ? quota.sinks : std::max(quota.sinks, quota.prefix);
+  Ranking ranking;
+  ranking.slots = slots_by_position(tier);
+  ranking.scores.resize(ranking.slots.size());
+  std::vector<int32_t> positions;
+  std::vector<uint8_t> pinned;
+  for (int slot : ranking.slots) {
+    const int position = tier.position(slot);
+    positions.push_back(position);
+    ranking.pins.push_back(position < last_pinned ? 2 : position >= first_pinned ? 1 : 0);
+    pinned.push_back(ranking.pins.back() > 0);
+  }
+  if (tier.shape().scored)
+    for (size_t i = 0; i < positions.size(); ++i) ranking.scores[i] = tier.score(ranking.slots[i]);
+  RankInput input{head.layer, head.kv_head, tokens, positions, pinned, keep, context_.head_dim};
+  input.queries = queries_ ? &*queries_ : nullptr;
+  input.read = [&](size_t first, size_t count, float* k, float* v) {
+    read_slots(tier, head, level, std::span(ranking.slots).subspan(first, count), k, v);
+  };
+  scorer_->rank(input, ranking.scores);
+  for (float& score : ranking.scores)
+    if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
+  return ranking;
+}
+
+// Slots of the `count` rows that go down: unpinned rows by lowest score, then the oldest of the
+// newest, sinks last; returned in order of position.
+std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int level, int tokens,
+                                  int count) const {
+  const int size = cache.tier(head.layer, head.kv_head, level).size();
+  const Ranking ranking = rank(cache, head, level, tokens, size - count);
+  std::vector<uint64_t> orders(ranking.slots.size());
+  for (size_t i = 0; i < orders.size(); ++i)
+    orders[i] = demotion_order(ranking.pins[i], ranking.scores[i], i);
+  std::vector<int> chosen;
+  for (size_t i : lowest(orders, count)) chosen.push_back(ranking.slots[i]);
+  return chosen;
+}
+
+bool Pipeline::reallocates(int tokens, bool flush) const {
+  if (!budget_->follows_scores() || tokens == 0) return false;
+  if (budget_->fixed()) return flush && allocated_ == 0;
+  return flush || tokens - allocated_ > allocated_ / 4;
+}
+
+void Pipeline::reallocate(const Sequence& cache, int tokens) {
+  const int ranked = static_cast<int>(levels_.size()) - (evicts_ ? 0 : 1);
+  for (int layer = 0; layer < context_.layers; ++layer) {
+    std::vector<HeadScores> heads(static_cast<size_t>(context_.kv_heads));
+    for (int h = 0; h < context_.kv_heads; ++h) {
+      const Quota quota = this->quota({layer, h}, tokens);
+      HeadScores& scores = heads[static_cast<size_t>(h)];
+      for (int level = 0; level < ranked; ++level) {
+        const Ranking rows = rank(cache, {layer, h}, level, tokens, quota.high);
+        for (size_t i = 0; i < rows.slots.size(); ++i) {
+          const int position = cache.tier(layer, h, level).position(rows.slots[i]);
+          if (position < std::max(quota.sinks, quota.prefix) || position >= quota.first_high) {
+            ++scores.pinned;
+          } else {
+            scores.scores.push_back(rows.scores[i]);
+          }
+        }
+      }
+    }
+    budget_->follow(layer, heads, tokens, prompt_);
+  }
+  allocated_ = tokens;
+}
+
+}  // namespace kvkeep

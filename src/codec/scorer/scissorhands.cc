@@ -1,0 +1,36 @@
+// Persistence of importance (Scissorhands, Liu et al. 2023, arXiv 2305.17118): of the last `window`
+// rows, each votes against every token to which it pays less than the mean of what it sees, and the
+// tokens with the most votes against them leave. While decoding the window slides: with n new rows
+// the older votes fade by n / window. Under GQA the votes of a row's q_heads are averaged.
+#include <algorithm>
+
+#include "codec/scorer/scorer.h"
+
+namespace kvkeep {
+namespace {
+
+class Scissorhands : public Scorer {
+ public:
+  explicit Scissorhands(int window) : window_(window) {}
+
+  Ballot ballot() const override { return Ballot::below_mean; }
+  bool observes_row(int position, int last) const override { return position > last - window_; }
+
+  void update(const ScoreUpdate& update) const override {
+    const float fade =
+        1.0f - static_cast<float>(std::min(update.rows, window_)) / static_cast<float>(window_);
+    for (size_t i = 0; i < update.scores.size(); ++i)
+      update.scores[i] = fade * update.scores[i] + update.mass[i];
+  }
+
+ private:
+  int window_;
+};
+
+}  // namespace
+
+std::unique_ptr<Scorer> make_scorer_scissorhands(const Plan::Slot& slot) {
+  return std::make_unique<Scissorhands>(static_cast<int>(slot.number("window")));
+}
+
+}  // namespace kvkeep

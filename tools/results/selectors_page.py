@@ -1,0 +1,132 @@
+"""docs/selectors.md: a section a family of scorers and budgets, with what the registry says of each
+method (docs/methods.md, which a test holds against the binary) and what results/eval-selectors.json
+measured of its preset.
+
+A scorer or budget of the registry that no family names is an error, so none can be forgotten.
+"""
+
+import os
+
+import common
+import quality
+
+METHODS = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "methods.md")
+
+HEAD = """# Selectors and budgets
+
+Written by `./dev results` from [methods.md](methods.md) and `results/`; the prose is in
+`tools/results/selectors_page.py`. A selector is a plan's `scorer`: it ranks the tokens of every
+(layer, kv_head), and the best stay exact or high. A `budget` says how many stay where. Every
+scorer works with every budget and on every ladder: `mikv:scorer=keydiff,budget=ada` keeps what
+KeyDiff likes exact and all else at 2 bits, with more exact tokens for heads that look at many.
+
+Rules for all of them: sinks, prefix and the newest window are pinned and never compete; of equal
+scores the newer token stays; a score that is not a number counts as the lowest; a share smaller
+than what is pinned gives way to it; a text shorter than its budget stays whole. Scores that come
+from attention cost 2 bytes a ranked token, those that look at keys cost none. While decoding,
+rows leave in batches of `demote`, and a scorer that looks at keys reads the rows of its tier once
+a batch.
+"""
+
+FAMILIES = [
+    ("Attention since the beginning", ["h2o", "zipcache"], ["h2o"], """
+Sums of attention are the classic. `h2o` adds up what every row paid, which favours early tokens
+that more rows could see; `norm=rows` and `zipcache`, which asks random rows only, divide by the
+number of rows that could."""),
+    ("Attention of the last rows", ["snapkv", "tova", "morphkv"], ["snapkv", "tova", "morphkv"], """
+Only the newest rows vote: the last `window` of them with votes pooled over neighbours (`snapkv`),
+the newest 16 without pooling at constant size (`morphkv`), the very last (`tova`). They know what
+the text is about now; after the compression a question may ask for something else."""),
+    ("Persistence", ["scissorhands"], ["scissorhands"], """
+Counts instead of sums: each of the last rows votes against every token that it pays less than the
+mean of all it sees. One row with a strong opinion weighs as much as one with a weak one. The
+window is that of the paper's largest setting; a vote is taken for every q_head and averaged."""),
+    ("Keys alone", ["knorm", "keydiff"], ["knorm", "keydiff"], """
+No attention is observed and no score is stored. `knorm` keeps keys of small norm, `keydiff` keys
+that point elsewhere than the mean key. Keys are taken as they lie in the cache, after RoPE."""),
+    ("Attention to come", ["expected"], ["expected"], """
+Queries before RoPE are taken as Gaussian; their mean and covariance are learned from the prompt,
+for each q_head, and turned to the next `future` positions. That costs head_dim (head_dim + 1)
+floats a q_head, which the report counts as `statistics`."""),
+    ("Diversity", ["bumblebee"], ["bumblebee"], """
+A submodular mixture chosen greedily: how well the kept keys stand for all keys (facility location
+over cosines) and the square root of the attention they hold. The choice depends on what else
+stays, so its scores are places in the order of picks; a budget that compares scores of heads
+(`ada`) learns little from them."""),
+    ("Controls", ["recency", "random"], ["streaming", "random"], """
+What any scorer must beat. `recency` with sinks is StreamingLLM."""),
+    ("Budgets", ["uniform", "pyramid", "ada"], ["snapkv", "pyramidkv", "adakv"], """
+The same sum of tokens, spread differently; pinned tokens are the same in every head. `uniform`
+gives every head the same. `pyramid` takes from deep layers and gives to the first, along a line.
+`ada` lets the kv_heads of a layer compete: each head's scores are brought to a sum of 1, the best
+of the layer stay wherever they are, and no head gets less than its pinned tokens and `floor` of
+the mean. It is allocated when a prompt is compressed and again when the text has grown by a
+quarter; with `quota=fixed` once. Only rows that are still there compete, so nothing drifts from
+turn to turn. What a head does not hold is freed: heads have tiers of their own, and the last
+block of each is the only slack. The rows below are one scorer under three budgets."""),
+]
+
+
+def registry(path):
+    """{(slot, method): [what it does, observes, origin]} and {(slot, method): parameters}."""
+    rows, params, slot = {}, {}, ""
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+            if line.startswith("## Slot"):
+                slot = line.split("`")[1]
+            elif line.startswith("| `") and slot and len(cells) == 4:
+                rows[slot, cells[0].strip("`")] = cells[1:]
+            elif line.startswith("| `") and slot and len(cells) == 5:
+                params.setdefault((slot, cells[0].strip("`")), []).append(
+                    f"`{cells[1].strip('`')}={cells[2].strip('`')}`")
+    return rows, params
+
+
+# What all budgets share is said once, in methods.md.
+AMOUNTS = {"keep", "mid_keep", "recent", "quota", "sinks", "prefix", "window", "demote"}
+
+
+def describe(methods, slot, rows, params):
+    body = []
+    for method in methods:
+        what, observes, origin = rows[slot, method]
+        own = [text for text in params.get((slot, method), [])
+               if slot != "budget" or text.strip("`").split("=")[0] not in AMOUNTS]
+        body.append([f"`{method}`", what, observes, " ".join(own) or "-", origin])
+    return common.table(["method", "what it does", "observes", "parameters", "origin"], body)
+
+
+def measured(result, presets):
+    """The lines of some presets, cut from the table of all of them."""
+    rows = [row for row in result["results"] if row["preset"] in presets]
+    if not rows:
+        return ""
+    order = {preset: place for place, preset in enumerate(presets)}
+    return quality.pivot({"results": sorted(rows, key=lambda row: order[row["preset"]])})
+
+
+def family(entry, found, result):
+    title, methods, presets, prose = entry
+    slot = "budget" if title == "Budgets" else "scorer"
+    parts = [f"## {title}", prose.strip(), describe(methods, slot, *found)]
+    if result:
+        parts.append(measured(result, presets))
+    return "\n\n".join(part for part in parts if part)
+
+
+def document(results_dir):
+    found = registry(METHODS)
+    known = {method for _, methods, _, _ in FAMILIES for method in methods}
+    for slot, method in found[0]:
+        if slot in ("scorer", "budget") and method not in known:
+            raise ValueError(f"no family in selectors_page.py names the {slot} {method}")
+    result = common.load(results_dir, "eval-selectors.json")
+    parts = [HEAD] + [family(entry, found, result) + "\n" for entry in FAMILIES]
+    if result:
+        references = measured(result, ["f16", "mikv"])
+        parts.append("\n\n".join(["## What was measured", "Every preset at its own size, a fifth "
+                                  "of the tokens. " + quality.protocol(result), "For comparison, "
+                                  "the exact cache, and all other tokens kept at 2 bits instead of "
+                                  "evicted:", references, common.provenance(result)]) + "\n")
+    return "\n".join(parts)
