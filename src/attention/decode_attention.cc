@@ -88,6 +88,24 @@ void DecodeAttention::score_block(const Item& item, const std::byte* part, const
   }
 }
 
+// One block's logits become weights; the states grow to take them in. maxima: [gqa_ratio] or null.
+void DecodeAttention::softmax_step(float* logits, int count, AttentionState* states,
+                                   float* maxima) const {
+  const KernelTable& table = kernels();
+  float max[kMaxKernelHeads], sum[kMaxKernelHeads], factor[kMaxKernelHeads];
+  for (int first = 0; first < heads_.gqa_ratio; first += kMaxKernelHeads) {
+    const int heads = std::min(kMaxKernelHeads, heads_.gqa_ratio - first);
+    AttentionState* state = states + first;
+    for (int h = 0; h < heads; ++h) max[h] = state[h].max, sum[h] = state[h].sum;
+    table.softmax_step(logits + first * kBlockTokens, kBlockTokens, count, heads, max, sum, factor);
+    for (int h = 0; h < heads; ++h) {
+      if (factor[h] != 1.0f) table.scale(state[h].out, stride_, factor[h]);
+      state[h].max = max[h], state[h].sum = sum[h];
+      if (maxima) maxima[first + h] = max[h];
+    }
+  }
+}
+
 void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item& item,
                                    float* block_logits) {
   const Level& level = pipeline_->levels()[static_cast<size_t>(item.level)];
@@ -113,13 +131,7 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
         transform->bias({layer, item.kv_head}, plain_q + h * stride_,
                         {positions, static_cast<size_t>(count)}, logits + h * kBlockTokens);
     }
-    for (int h = 0; h < group; ++h) {
-      AttentionState& state = states[h];
-      const float factor =
-          table.softmax_step(logits + h * kBlockTokens, count, &state.max, &state.sum);
-      if (factor != 1.0f) table.scale(state.out, stride_, factor);
-      if (level.scored) maxima_[block + static_cast<size_t>(h)] = state.max;
-    }
+    softmax_step(logits, count, states, level.scored ? maxima_.data() + block : nullptr);
     for (int h = 0; h < group; h += kMaxKernelHeads)
       accumulate(level.v, tier.v_part(b), last ? nullptr : tier.v_part(b + 1), count,
                  logits + h * kBlockTokens, std::min(kMaxKernelHeads, group - h), states[h].out,

@@ -47,6 +47,7 @@ class DecodeAttention {
   }
   void score_block(const Item& item, const std::byte* part, const std::byte* next, int count,
                    float* logits) const;
+  void softmax_step(float* logits, int count, AttentionState* states, float* maxima) const;
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);

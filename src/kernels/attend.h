@@ -30,18 +30,18 @@ template <int kRow, bool kKeep, int kHeads, class Quad>
   }
 }
 
-// sums[h][16] += sum_r factors[h * stride + r] * row r, for kHeads heads and rows 0 .. n-1;
-// quad_at(r) gives rows r .. r+3. The sums stay in registers. Few heads keep several sums of each
-// lane, of every kSplit-th row, so that an FMA need not wait for the last (kSumChains).
+// sums[h * sums_stride ...][16] += sum_r factors[h * stride + r] * row r, for kHeads heads and rows
+// 0 .. n-1; quad_at(r) gives rows r .. r+3. The sums stay in registers. Few heads keep several sums
+// of each lane, of every kSplit-th row, so that an FMA need not wait for the last (kSumChains).
 template <int kHeads, bool kKeep, class QuadAt>
 inline void add_rows_of(const QuadAt& quad_at, int n, const float* factors, ptrdiff_t stride,
-                        float* sums, float* x) {
+                        float* sums, ptrdiff_t sums_stride, float* x) {
   constexpr int kWanted = kSumChains / kHeads;
   constexpr int kSplit = kWanted >= 4 ? 4 : kWanted >= 2 ? 2 : 1;
   Vec acc[kSplit][kHeads][kTileVecs];
   for (int h = 0; h < kHeads; ++h)
     for (int i = 0; i < kTileVecs; ++i) {
-      acc[0][h][i] = load(sums + 16 * h + i * kLanes);
+      acc[0][h][i] = load(sums + h * sums_stride + i * kLanes);
       for (int s = 1; s < kSplit; ++s) acc[s][h][i] = set(0.0f);
     }
   int row = 0;
@@ -62,19 +62,19 @@ inline void add_rows_of(const QuadAt& quad_at, int n, const float* factors, ptrd
   for (int h = 0; h < kHeads; ++h)
     for (int i = 0; i < kTileVecs; ++i) {
       for (int s = 1; s < kSplit; ++s) acc[0][h][i] = acc[0][h][i] + acc[s][h][i];
-      store(sums + 16 * h + i * kLanes, acc[0][h][i]);
+      store(sums + h * sums_stride + i * kLanes, acc[0][h][i]);
     }
 }
 
 template <bool kKeep, class QuadAt>
 inline void add_rows_to(int heads, const QuadAt& quad_at, int n, const float* factors,
-                        ptrdiff_t stride, float* sums, float* x) {
+                        ptrdiff_t stride, float* sums, ptrdiff_t to, float* x) {
   static_assert(kHeadsAtOnce == 1 || kHeadsAtOnce == 4);
-  if (heads == 1) return add_rows_of<1, kKeep>(quad_at, n, factors, stride, sums, x);
+  if (heads == 1) return add_rows_of<1, kKeep>(quad_at, n, factors, stride, sums, to, x);
   if constexpr (kHeadsAtOnce == 4) {
-    if (heads == 2) return add_rows_of<2, kKeep>(quad_at, n, factors, stride, sums, x);
-    if (heads == 3) return add_rows_of<3, kKeep>(quad_at, n, factors, stride, sums, x);
-    add_rows_of<4, kKeep>(quad_at, n, factors, stride, sums, x);
+    if (heads == 2) return add_rows_of<2, kKeep>(quad_at, n, factors, stride, sums, to, x);
+    if (heads == 3) return add_rows_of<3, kKeep>(quad_at, n, factors, stride, sums, to, x);
+    add_rows_of<4, kKeep>(quad_at, n, factors, stride, sums, to, x);
   }
 }
 
@@ -82,15 +82,15 @@ inline void add_rows_to(int heads, const QuadAt& quad_at, int n, const float* fa
 // heads fit in registers, the first few keep the floats for the others.
 template <class QuadAt>
 inline void add_rows(const QuadAt& quad_at, int n, const float* factors, ptrdiff_t stride,
-                     int heads, float* sums) {
+                     int heads, float* sums, ptrdiff_t to = 16) {
   if (heads <= kHeadsAtOnce)
-    return add_rows_to<false>(heads, quad_at, n, factors, stride, sums, nullptr);
+    return add_rows_to<false>(heads, quad_at, n, factors, stride, sums, to, nullptr);
   float x[kChunkRows * 16];
-  add_rows_to<true>(kHeadsAtOnce, quad_at, n, factors, stride, sums, x);
+  add_rows_to<true>(kHeadsAtOnce, quad_at, n, factors, stride, sums, to, x);
   const auto kept = [&x](int row) { return FloatQuad{x + 16 * row}; };
   for (int h = kHeadsAtOnce; h < heads; h += kHeadsAtOnce) {
     const int some = heads - h < kHeadsAtOnce ? heads - h : kHeadsAtOnce;
-    add_rows_to<false>(some, kept, n, factors + h * stride, stride, sums + 16 * h, nullptr);
+    add_rows_to<false>(some, kept, n, factors + h * stride, stride, sums + h * to, to, nullptr);
   }
 }
 
@@ -226,21 +226,40 @@ inline void pad_weights(const float* weights, int count, int tiles, int heads, f
       padded[h * kBlockTokens + t] = t < count ? weights[h * kBlockTokens + t] : 0.0f;
 }
 
+// f16: in the order of the bytes, tile by tile; sums that go through memory are the lesser cost.
+template <class Part>
+inline void accumulate_halves(const Part& part, int count, const float* weights, int heads,
+                              float* out, int out_stride) {
+  const int blocks = part.shape.head_dim / kLaneChannels;
+  for (int token = 0; token < count; token += kLaneTokens)
+    for (int block = 0; block < blocks; ++block) {
+      const auto quad_at = [&](int row) { return part.value_quad(token + row, block); };
+      const int rows = count - token < kLaneTokens ? count - token : kLaneTokens;
+      add_rows(quad_at, rows, weights + token, kBlockTokens, heads, out + kLaneChannels * block,
+               out_stride);
+    }
+  if (part.shape.head_dim % kLaneChannels > 0)
+    accumulate_channels(part, blocks, count, weights, nullptr, heads, out, out_stride);
+}
+
 template <int kBits, LayoutKind kKind>
 void accumulate_block(const PartShape& shape, const std::byte* bytes, const std::byte* next,
                       int count, const float* weights, int heads, float* out, int out_stride) {
   using P = Part<kBits, kKind>;
   const P part{shape, reinterpret_cast<const uint8_t*>(bytes), distance(bytes, next)};
-  const int tiles = (count + kLaneTokens - 1) / kLaneTokens;
-  float padded[kMaxHeads * kBlockTokens], factors[kMaxHeads * kBlockTokens];
-  float constants[kMaxHeads];
-  if constexpr (P::kScaled) pad_weights(weights, count, tiles, heads, padded);
-  for (int group = 0; group < part.groups(); ++group) {
-    if constexpr (P::kScaled) fold_weights(part, group, tiles, padded, heads, factors, constants);
-    const int end = part.group_end(group);
-    for (int block = part.group_begin(group) / 16; 16 * block < end; ++block)
-      accumulate_channels(part, block, count, P::kScaled ? factors : weights, constants, heads, out,
-                          out_stride);
+  if constexpr (!P::kScaled) {
+    accumulate_halves(part, count, weights, heads, out, out_stride);
+  } else {
+    const int tiles = (count + kLaneTokens - 1) / kLaneTokens;
+    float padded[kMaxHeads * kBlockTokens], factors[kMaxHeads * kBlockTokens];
+    float constants[kMaxHeads];
+    pad_weights(weights, count, tiles, heads, padded);
+    for (int group = 0; group < part.groups(); ++group) {
+      fold_weights(part, group, tiles, padded, heads, factors, constants);
+      const int end = part.group_end(group);
+      for (int block = part.group_begin(group) / 16; 16 * block < end; ++block)
+        accumulate_channels(part, block, count, factors, constants, heads, out, out_stride);
+    }
   }
 }
 

@@ -125,35 +125,35 @@ struct SumsOf<int16_t> {
   using Type = IntSums;
 };
 
-// Sums of kHeads heads. Few heads keep several of each, for every kSplit-th unit, where one
-// addition must wait for the last (kProductChains).
+// Sums of products of kHeads heads, each with kTogether streams of units.
 template <class Factor, int kHeads>
 struct Products {
   using Sums = typename SumsOf<Factor>::Type;
-  static constexpr int kWanted = kProductChains / (kTogether * kHeads);
-  static constexpr int kSplit = kWanted >= 4 ? 4 : kWanted >= 2 ? 2 : 1;
-  Sums sums[kSplit][kTogether][kHeads];
+  Sums sums[kTogether][kHeads];
 
-  void clear() {
-    for (auto& set : sums)
-      for (auto& row : set)
-        for (Sums& sum : row) sum = Sums::zero();
+  [[gnu::always_inline]] Products() {
+    repeat<kTogether>([&](auto i) KVKEEP_INLINE {
+      repeat<kHeads>([&](auto h) KVKEEP_INLINE { sums[i][h] = Sums::zero(); });
+    });
   }
   template <int kIndex, class Units>
   [[gnu::always_inline]] void add(const Units& units, int quad, const Factor* factors,
                                   ptrdiff_t stride) {
     Unit unit[kTogether];
-    for (int i = 0; i < kTogether; ++i) unit[i] = units.template unit<kIndex>(i, quad);
-    for (int h = 0; h < kHeads; ++h)
-      for (int i = 0; i < kTogether; ++i)
-        add_products(sums[kIndex % kSplit][i][h], unit[i],
-                     factors + h * stride + 16 * quad + 4 * kIndex);
+    repeat<kTogether>([&](auto i)
+                          KVKEEP_INLINE { unit[i] = units.template unit<kIndex>(i, quad); });
+    repeat<kHeads>([&](auto h) KVKEEP_INLINE {
+      repeat<kTogether>([&](auto i) KVKEEP_INLINE {
+        add_products(sums[i][h], unit[i], factors + h * stride + 16 * quad + 4 * kIndex);
+      });
+    });
   }
-  [[gnu::always_inline]] void move_to(IntSums (&total)[kTogether][kHeads]) {
-    for (auto& set : sums)
-      for (int i = 0; i < kTogether; ++i)
-        for (int h = 0; h < kHeads; ++h) add_to(total[i][h], set[i][h]);
-    clear();
+  template <class Total>
+  [[gnu::always_inline]] void add_to(Total& total) const {
+    repeat<kTogether>([&](auto i) KVKEEP_INLINE {
+      repeat<kHeads>([&](auto h)
+                         KVKEEP_INLINE { KVKEEP_TARGET::add_to(total.sums[i][h], sums[i][h]); });
+    });
   }
 };
 
@@ -167,30 +167,39 @@ template <int kTop, int kHeads, class Factor, class Units, class Done>
   static_assert(kUnits >= 2);
   constexpr bool kEnough = kUnits >= kMaxHeadDim / 4;  // for all there can be
   constexpr int kQuads = kUnits < 4 ? 1 : static_cast<int>(kUnits / 4);
-  IntSums total[kTogether][kHeads];
-  for (auto& row : total)
-    for (IntSums& sum : row) sum = IntSums::zero();
-  Products<Factor, kHeads> products;
-  products.clear();
-  const auto add_quad = [&](int quad) {
-    for (int i = 0; i < kTogether; ++i) units.prefetch(i, quad);
-    products.template add<0>(units, quad, factors, stride);
-    products.template add<1>(units, quad, factors, stride);
-    if constexpr (kUnits < 4) products.move_to(total);
-    products.template add<2>(units, quad, factors, stride);
-    products.template add<3>(units, quad, factors, stride);
-  };
+  // Where one addition must wait for the last, few heads keep two or four sums (kProductChains),
+  // of every second or fourth unit.
+  constexpr int kChains = kProductChains / (kTogether * kHeads);
+  Products<Factor, kHeads> a, b, c, d;
+  auto &second = kChains >= 2 ? b : a, &third = kChains >= 4 ? c : a,
+       &fourth = kChains >= 4 ? d : second;
   if constexpr (kEnough) {
-    for (int quad = 0; quad < quads; ++quad) add_quad(quad);
-    products.move_to(total);
+    for (int quad = 0; quad < quads; ++quad) {
+      for (int i = 0; i < kTogether; ++i) units.prefetch(i, quad);
+      a.template add<0>(units, quad, factors, stride);
+      second.template add<1>(units, quad, factors, stride);
+      third.template add<2>(units, quad, factors, stride);
+      fourth.template add<3>(units, quad, factors, stride);
+    }
+    if constexpr (kChains >= 4) c.add_to(a), d.add_to(b);
+    if constexpr (kChains >= 2) b.add_to(a);
+    done(a.sums);
   } else {
+    Products<int16_t, kHeads> total;
     for (int quad = 0; quad < quads;) {
       const int end = quads - quad < kQuads ? quads : quad + kQuads;
-      for (; quad < end; ++quad) add_quad(quad);
-      products.move_to(total);
+      for (; quad < end; ++quad) {
+        for (int i = 0; i < kTogether; ++i) units.prefetch(i, quad);
+        a.template add<0>(units, quad, factors, stride);
+        a.template add<1>(units, quad, factors, stride);
+        if constexpr (kUnits < 4) a.add_to(total), a = {};
+        a.template add<2>(units, quad, factors, stride);
+        a.template add<3>(units, quad, factors, stride);
+      }
+      a.add_to(total), a = {};
     }
+    done(total.sums);
   }
-  done(total);
 }
 
 template <int kTop, class Factor, class Units, class Done>
@@ -211,7 +220,7 @@ template <int kTop, class Factor, class Units, class Done>
 inline void multiply_all(int heads, const Units& units, int quads, const Factor* factors,
                          ptrdiff_t stride, const Done& done) {
   const auto done_at = [&done](int first) {
-    return [&done, first](const auto& total) { done(first, total); };
+    return [&done, first](const auto& total) KVKEEP_INLINE { done(first, total); };
   };
   if (heads <= kIntHeadsAtOnce)
     return multiply_for<kTop>(heads, units, quads, factors, stride, done_at(0));
@@ -292,20 +301,20 @@ void quantize_query(const PartShape& shape, const float* q, int q_stride, int he
 
 // total[h][16] += the group's part of the logits of one tile.
 template <class Part, int kHeads>
-inline void add_logits(const uint16_t* scales, const IntSums (&sums)[kHeads], const QueryCodes* q,
-                       int group, float* total) {
-  for (int i = 0; i < kTileVecs; ++i) {
+[[gnu::always_inline]] inline void add_logits(const uint16_t* scales, const IntSums (&sums)[kHeads],
+                                              const QueryCodes* q, int group, float* total) {
+  repeat<kTileVecs>([&](auto i) KVKEEP_INLINE {
     const Vec scale = load_f16(scales + i * kLanes);
     const Vec minimum = Part::kUniform ? load_f16(scales + kLaneTokens + i * kLanes) : set(0.0f);
-    for (int h = 0; h < kHeads; ++h) {
+    repeat<kHeads>([&](auto h) KVKEEP_INLINE {
       float* to = total + 16 * h + i * kLanes;
       const Vec product =
           mul_add(to_float(sums[h], i), set(q[h].scales[group]), set(q[h].constants[group]));
       Vec t = mul_add(scale, product, load(to));
       if constexpr (Part::kUniform) t = mul_add(minimum, set(q[h].sums[group]), t);
       store(to, t);
-    }
-  }
+    });
+  });
 }
 
 template <int kBits, LayoutKind kKind>
@@ -353,50 +362,48 @@ inline void round_weights(const Part& part, int group, const float* weights, int
     if constexpr (Part::kUniform)
       store(middles + t, mul_add(scale, set(Part::kMiddle), load_f16(side + kLaneTokens)));
   }
-  float f[kMaxHeads * kBlockTokens], inverses[kMaxHeads];
-  Vec same[kMaxHeads];
+  float f[kMaxHeads * kBlockTokens], tops[kMaxHeads];
+  Vec most[kMaxHeads], same[kMaxHeads];
   for (int h = 0; h < heads; ++h) {
-    const float* from = weights + h * kBlockTokens;
-    Vec most = set(0.0f);
-    same[h] = set(0.0f);
+    most[h] = same[h] = set(0.0f);
     for (int t = 0; t < kBlockTokens; t += kLanes) {
-      const Vec weight = load(from + t), value = weight * load(scales + t);
+      const Vec weight = load(weights + h * kBlockTokens + t), value = weight * load(scales + t);
       store(f + h * kBlockTokens + t, value);
-      most = max(most, abs(value));
+      most[h] = max(most[h], abs(value));
       if constexpr (Part::kUniform) same[h] = mul_add(weight, load(middles + t), same[h]);
     }
-    const float top = reduce_max(most);
-    rounded->steps[h] = top / Factors::kMost;
-    inverses[h] = top > kLeastTop ? Factors::kMost / top : 0.0f;
   }
+  reduce_maxima(most, heads, tops);
   for (int h = 0; h < heads; ++h) {
     auto* factors = rounded->factors + h * kBlockTokens;
-    const Vec inverse = set(inverses[h]);
+    const float step = tops[h] / Factors::kMost;
+    const Vec inverse = set(tops[h] > kLeastTop ? Factors::kMost / tops[h] : 0.0f);
     for (int t = 0; t < kBlockTokens; t += 4 * kLanes) {
       const float* from = f + h * kBlockTokens + t;
       store_factors(factors + t, load(from) * inverse, load(from + kLanes) * inverse,
                     load(from + 2 * kLanes) * inverse, load(from + 3 * kLanes) * inverse);
     }
     order_factors(factors, kBlockTokens);
+    rounded->steps[h] = step;
     const IntSums sums = sum_factors(factors);
-    Vec constant = same[h];
     for (int i = 0; i < kTileVecs; ++i)
-      constant = mul_add(to_float(sums, i), set(-Part::kMiddle * rounded->steps[h]), constant);
-    rounded->constants[h] = reduce_sum(constant);
+      same[h] = mul_add(to_float(sums, i), set(-Part::kMiddle * step), same[h]);
   }
+  reduce_sums(same, heads, rounded->constants);
 }
 
 // out[h][16 channels of each block] += step * sums + constant.
 template <class Part, int kHeads>
-inline void add_values(const IntSums (&sums)[kHeads], const BlockWeights<Part>& weights, int first,
-                       int channels, float* out, int out_stride) {
-  for (int h = 0; h < kHeads; ++h)
-    for (int i = 0; i < kTileVecs; ++i) {
+[[gnu::always_inline]] inline void add_values(const IntSums (&sums)[kHeads],
+                                              const BlockWeights<Part>& weights, int first,
+                                              int channels, float* out, ptrdiff_t out_stride) {
+  repeat<kHeads>([&](auto h) KVKEEP_INLINE {
+    repeat<kTileVecs>([&](auto i) KVKEEP_INLINE {
       const Vec x = mul_add(to_float(sums[h], i), set(weights.steps[first + h]),
                             set(weights.constants[first + h]));
-      add_some(out + static_cast<ptrdiff_t>(first + h) * out_stride + i * kLanes, x,
-               channels - i * kLanes);
-    }
+      add_some(out + (first + h) * out_stride + i * kLanes, x, channels - i * kLanes);
+    });
+  });
 }
 
 template <int kBits, LayoutKind kKind>

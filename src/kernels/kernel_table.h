@@ -81,9 +81,11 @@ struct KernelTable {
   QuantizeTileFn quantize_tile[kLayouts];                 // uniform and symmetric layouts
   PackTileFn pack_keys[kLayouts], pack_values[kLayouts];  // all but f16
 
-  // One step of a softmax over blocks: *max and *sum grow to take in x[n], and x[i] becomes
-  // exp(x[i] - *max). Returns the factor by which what was summed before shrinks.
-  float (*softmax_step)(float* x, int n, float* max, float* sum);
+  // One step of a softmax over blocks, for up to kMaxKernelHeads heads: maxima[h] and sums[h] grow
+  // to take in x[h * stride .. + n), and x becomes exp(x - maxima[h]). factors[h] is by how much
+  // what was summed before shrinks.
+  void (*softmax_step)(float* x, int stride, int n, int heads, float* maxima, float* sums,
+                       float* factors);
   // x[i] = exp(x[i] - max), returns the sum; n may be 0.
   float (*exp_sum)(float* x, int n, float max);
   float (*max)(const float* x, int n);  // -infinity for n == 0
@@ -96,6 +98,10 @@ struct KernelTable {
 
   void (*f16_to_f32)(const uint16_t* in, float* out, int64_t n);
   void (*f32_to_f16)(const float* in, uint16_t* out, int64_t n);  // nearest even
+
+  // The sum of the 8-byte words of `bytes` bytes (a multiple of 64): the fastest way to read memory
+  // once, which the speed of attention is compared with.
+  uint64_t (*read_sum)(const std::byte* data, size_t bytes);
 
   GemvFn gemv_f16, gemv_bf16;
   GemvFn gemv_q8_0;  // blocks of 34 bytes: f16 scale, 32 int8; n a multiple of 32

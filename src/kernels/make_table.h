@@ -42,6 +42,7 @@ constexpr KernelTable make_table(const char* name) {
   table.hadamard = hadamard;
   table.f16_to_f32 = f16_to_f32_n;
   table.f32_to_f16 = f32_to_f16_n;
+  table.read_sum = read_sum;
   table.gemv_f16 = gemv_words<F16Weights>;
   table.gemv_bf16 = gemv_words<Bf16Weights>;
   table.gemv_q8_0 = gemv_q8_0;

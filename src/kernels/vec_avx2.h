@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace kvkeep::avx2 {
@@ -95,11 +96,18 @@ inline float reduce_max(Vec a) {
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
+inline void reduce_sum4(const Vec* a, float* to) {
+  for (int i = 0; i < 4; ++i) to[i] = reduce_sum(a[i]);
+}
+inline void reduce_max4(const Vec* a, float* to) {
+  for (int i = 0; i < 4; ++i) to[i] = reduce_max(a[i]);
+}
 
 inline Vec pow2(Vec a) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(a.v), _mm256_set1_epi32(127));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
 }
+inline Vec times_pow2(Vec x, Vec a) { return x * pow2(a); }
 
 // Each step adds a lane's partner, with the lane itself negated in the upper half of the pair.
 inline Vec hadamard_lanes(Vec a) {
@@ -299,6 +307,19 @@ inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 // Volatile, because gcc 12 drops calls of functions that only prefetch as having no effect.
 inline void prefetch(const void* p) {
   asm volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p)));
+}
+
+struct Words {
+  __m256i v;
+};
+inline Words load_int64(const std::byte* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+}
+inline Words operator+(Words a, Words b) { return {_mm256_add_epi64(a.v, b.v)}; }
+inline uint64_t reduce_sum(Words a) {
+  alignas(32) uint64_t words[4];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(words), a.v);
+  return words[0] + words[1] + words[2] + words[3];
 }
 
 }  // namespace kvkeep::avx2

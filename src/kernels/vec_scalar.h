@@ -48,6 +48,12 @@ inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }  // b if either
 inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }  // b if either is NaN
 inline float reduce_sum(Vec a) { return a.v; }
 inline float reduce_max(Vec a) { return a.v; }
+inline void reduce_sum4(const Vec* a, float* to) {
+  for (int i = 0; i < 4; ++i) to[i] = reduce_sum(a[i]);
+}
+inline void reduce_max4(const Vec* a, float* to) {
+  for (int i = 0; i < 4; ++i) to[i] = reduce_max(a[i]);
+}
 
 inline Vec if_equal(Vec a, Vec b, Vec then, Vec other) { return a.v == b.v ? then : other; }
 
@@ -67,6 +73,7 @@ inline Vec pow2(Vec a) {
   const auto exponent = static_cast<uint32_t>(static_cast<int32_t>(a.v) + 127);
   return {__builtin_bit_cast(float, exponent << 23)};
 }
+inline Vec times_pow2(Vec x, Vec a) { return x * pow2(a); }
 
 // The Walsh-Hadamard transform of the lanes.
 inline Vec hadamard_lanes(Vec a) { return a; }
@@ -187,5 +194,17 @@ inline IntSums sum_factors(const Factor* p) {
 inline Vec abs(Vec a) { return {__builtin_fabsf(a.v)}; }
 
 inline void prefetch(const void*) {}
+
+// Integers of 8 bytes.
+struct Words {
+  uint64_t v;
+};
+inline Words load_int64(const std::byte* p) {
+  Words words;
+  __builtin_memcpy(&words.v, p, sizeof words.v);
+  return words;
+}
+inline Words operator+(Words a, Words b) { return {a.v + b.v}; }
+inline uint64_t reduce_sum(Words a) { return a.v; }
 
 }  // namespace kvkeep::scalar

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernel_table.h"
 #include "kernels/vec.h"
 
 namespace kvkeep::KVKEEP_TARGET {
@@ -41,7 +42,7 @@ inline Vec exp(Vec x) {
 // exp(x) for x <= 0, relative error below 2e-7; what is below -87 gives 2^-126.
 inline Vec exp_negative(Vec x) {
   const ExpParts e = exp_parts(max(set(-87.0f), x));
-  return e.fraction * pow2(e.n);
+  return times_pow2(e.fraction, e.n);
 }
 
 inline float exp_sum(float* x, int n, float max_value) {
@@ -61,40 +62,62 @@ inline float exp_sum(float* x, int n, float max_value) {
   return reduce_sum(sum);
 }
 
-inline float max_of(const float* x, int n) {
+// The largest of x[n], lane by lane.
+inline Vec max_lanes(const float* x, int n) {
   const float lowest = -__builtin_inff();
   Vec best = set(lowest);
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) best = max(best, load(x + i));
   if (i < n) best = max(best, load_n(x + i, n - i, lowest));
-  return reduce_max(best);
+  return best;
 }
 
-inline float softmax_step(float* x, int n, float* max_value, float* sum_value) {
-  const float block = max_of(x, n), before = *max_value;
-  const float top = block > before ? block : before;
-  float factor = 1.0f;
-  if (top > before) {
-    float shift[kLanes];
-    store(shift, exp_negative(set(before - top)));
-    if (*sum_value > 0.0f) factor = shift[0];
-    *max_value = top;
-  }
+inline float max_of(const float* x, int n) { return reduce_max(max_lanes(x, n)); }
+
+// to[h] = fold of the lanes of a[h], four heads a step; a and to have room for whole steps.
+inline void reduce_sums(const Vec* a, int heads, float* to) {
+  for (int h = 0; h < heads; h += 4) reduce_sum4(a + h, to + h);
+}
+inline void reduce_maxima(const Vec* a, int heads, float* to) {
+  for (int h = 0; h < heads; h += 4) reduce_max4(a + h, to + h);
+}
+
+// x[n] = exp(x - top) for x <= top; returns the sum lane by lane.
+inline Vec exp_lanes(float* x, int n, float top) {
   const Vec shift = set(top);
-  Vec total = set(0.0f);
+  Vec sum = set(0.0f);
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const Vec e = exp_negative(load(x + i) - shift);
     store(x + i, e);
-    total = total + e;
+    sum = sum + e;
   }
-  float last = 0.0f;
   if (i < n) {
-    store_n(x + i, exp_negative(load_n(x + i, n - i) - shift), n - i);
-    for (; i < n; ++i) last += x[i];
+    store_n(x + i, exp_negative(load_n(x + i, n - i, top) - shift), n - i);
+    sum = sum + load_n(x + i, n - i);
   }
-  *sum_value = *sum_value * factor + reduce_sum(total) + last;
-  return factor;
+  return sum;
+}
+
+inline void softmax_step(float* x, int stride, int n, int heads, float* maxima, float* sums,
+                         float* factors) {
+  Vec lanes[kMaxKernelHeads];
+  float folded[kMaxKernelHeads];
+  for (Vec& lane : lanes) lane = set(0.0f);
+  for (int h = 0; h < heads; ++h) lanes[h] = max_lanes(x + h * stride, n);
+  reduce_maxima(lanes, heads, folded);
+  for (int h = 0; h < heads; ++h) {
+    factors[h] = 1.0f;
+    if (folded[h] > maxima[h]) {
+      float shrink[kLanes];
+      store(shrink, exp_negative(set(maxima[h] - folded[h])));
+      if (sums[h] > 0.0f) factors[h] = shrink[0];
+      maxima[h] = folded[h];
+    }
+    lanes[h] = exp_lanes(x + h * stride, n, maxima[h]);
+  }
+  reduce_sums(lanes, heads, folded);
+  for (int h = 0; h < heads; ++h) sums[h] = sums[h] * factors[h] + folded[h];
 }
 
 inline float dot(const float* a, const float* b, int n) {
@@ -179,6 +202,16 @@ inline void f32_to_f16_n(const float* in, uint16_t* out, int64_t n) {
   uint16_t words[kLanes];
   store_f16(words, load_n(in + i, static_cast<int>(n - i)));
   __builtin_memcpy(out + i, words, static_cast<size_t>(n - i) * sizeof words[0]);
+}
+
+inline uint64_t read_sum(const std::byte* data, size_t bytes) {
+  constexpr size_t kLine = 64, kAhead = 4096;  // gains a little on what the processor fetches alone
+  Words sum = {};
+  for (size_t line = 0; line < bytes; line += kLine) {
+    prefetch(data + line + kAhead);
+    for (size_t at = 0; at < kLine; at += sizeof(Words)) sum = sum + load_int64(data + line + at);
+  }
+  return reduce_sum(sum);
 }
 
 }  // namespace kvkeep::KVKEEP_TARGET

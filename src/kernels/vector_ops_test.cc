@@ -92,6 +92,50 @@ TEST(VectorOps, MaxDotScale) {
   });
 }
 
+// Two blocks after one another give the softmax of both.
+TEST(VectorOps, SoftmaxStepTakesInBlockAfterBlock) {
+  for_each_table([](const KernelTable& table) {
+    for (int heads = 1; heads <= kMaxKernelHeads; ++heads) {
+      constexpr int kStride = kBlockTokens + 3;
+      Rng rng(4);
+      const int counts[] = {1 + (heads * 23) % 64, 1 + (heads * 41) % 64};
+      float maxima[kMaxKernelHeads], sums[kMaxKernelHeads], factors[kMaxKernelHeads];
+      double expected[kMaxKernelHeads] = {}, highest[kMaxKernelHeads];
+      for (int h = 0; h < heads; ++h) maxima[h] = -kInfinity, sums[h] = 0, highest[h] = -kInfinity;
+      for (const int n : counts) {
+        auto x = random_floats(rng, static_cast<size_t>(heads * kStride));
+        const auto before = x;
+        table.softmax_step(x.data(), kStride, n, heads, maxima, sums, factors);
+        for (int h = 0; h < heads; ++h) {
+          const auto row = before.begin() + h * kStride;
+          const double top = std::max<double>(highest[h], *std::max_element(row, row + n));
+          EXPECT_NEAR(factors[h], expected[h] > 0 ? std::exp(highest[h] - top) : 1.0, 1e-6);
+          expected[h] *= std::exp(highest[h] - top);
+          highest[h] = top;
+          EXPECT_EQ(maxima[h], static_cast<float>(top));
+          for (int i = 0; i < kStride; ++i) {
+            const double e = i < n ? std::exp(row[i] - top) : row[i];
+            EXPECT_NEAR(x[static_cast<size_t>(h * kStride + i)], e, i < n ? 1e-6 : 0.0);
+            if (i < n) expected[h] += e;
+          }
+          EXPECT_NEAR(sums[h], expected[h], 2e-6 * expected[h]);
+        }
+      }
+    }
+  });
+}
+
+TEST(VectorOps, ReadSumAddsEveryWord) {
+  for_each_table([](const KernelTable& table) {
+    for (const size_t bytes : {0, 64, 128, 704}) {
+      std::vector<uint64_t> words(bytes / 8);
+      uint64_t sum = 0;
+      for (size_t i = 0; i < words.size(); ++i) sum += words[i] = (i + 1) << (i % 50);
+      EXPECT_EQ(table.read_sum(reinterpret_cast<const std::byte*>(words.data()), bytes), sum);
+    }
+  });
+}
+
 TEST(VectorOps, HadamardIsItsOwnInverseAndTheSameOnEveryIsa) {
   Rng rng(3);
   for (const auto& [dim, size] : {std::pair{8, 1},

@@ -12,10 +12,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/isa.h"
 
 namespace kvkeep::bench {
 
@@ -75,24 +75,9 @@ inline Spread ratio_of(const std::vector<double>& above, const std::vector<doubl
   return spread_of(ratios);
 }
 
-// Reads every byte once; the sum of its words. bytes is a multiple of 64. The sums are named so
-// that each stays in a register: as an array they go through memory, which is slower than the read.
+// Reads every byte once; the sum of its words. bytes is a multiple of 64.
 inline uint64_t read_sum(const std::byte* data, size_t bytes) {
-  using Words = uint64_t __attribute__((vector_size(16)));
-  const auto words = [data](size_t at) {
-    Words value;
-    std::memcpy(&value, data + at, sizeof value);
-    return value;
-  };
-  Words a = {}, b = {}, c = {}, d = {}, e = {}, f = {}, g = {}, h = {};
-  size_t i = 0;
-  for (; i + 128 <= bytes; i += 128) {
-    a += words(i), b += words(i + 16), c += words(i + 32), d += words(i + 48);
-    e += words(i + 64), f += words(i + 80), g += words(i + 96), h += words(i + 112);
-  }
-  if (i < bytes) a += words(i), b += words(i + 16), c += words(i + 32), d += words(i + 48);
-  const Words total = a + b + c + d + e + f + g + h;
-  return total[0] + total[1];
+  return kernels().read_sum(data, bytes);
 }
 
 // Seconds to read the buffer once with all threads of the pool.
