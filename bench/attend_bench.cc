@@ -117,7 +117,7 @@ int run(int argc, char** argv) {
     for (int row = 0; row < 2 * kLayouts; ++row) {
       const int id = row / 2;
       const bool integer = row % 2 == 1;
-      if (id == 0 && integer) continue;
+      if ((id == 0 && integer) || by_channel(static_cast<LayoutId>(id))) continue;
       const Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
       const Times t = measure(*table, layout, integer, head_dim, heads, rounds);
       results.push_back({{"isa", table->name},

@@ -204,7 +204,7 @@ TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
 // What integers add on Gaussian data, against softmax in double precision over the same codes. A
 // cache of 8-bit codes, which meet 14-bit factors, loses no more than an exact one is allowed to.
 TEST(Attention, IntegersAddLittleOnGaussianData) {
-  for (const char* layout : {"u2", "u3", "u4", "u4gt", "s4g32", "u8", "s8g32"}) {
+  for (const char* layout : {"u2", "u3", "u4", "u4gt", "s4g32", "u8", "s8g32", "c2", "c4"}) {
     const std::string text = std::string("rtn4:low=") + layout;
     for (const char* attend : {"integer", "exact"}) {
       Fixture f(text + ",attend=" + attend, {2, 4, 128, 1});

@@ -39,7 +39,7 @@ void DecodeAttention::prepare_queries(int layer, const float* q) {
     for (int h = 0; h < heads_.kv_heads; ++h)
       transform->query({layer, h}, coded_q_.data() + h * group * stride_, group, stride_);
   for (int i = 0; i < static_cast<int>(pipeline_->levels().size()); ++i)
-    if (const Level& level = pipeline_->levels()[static_cast<size_t>(i)]; integer(level))
+    if (const Level& level = pipeline_->levels()[static_cast<size_t>(i)]; integer_keys(level))
       kernels().quantize_query[static_cast<size_t>(level.k.id)](level.k, coded_q_.data(), stride_,
                                                                 rows, query_codes(i));
 }
@@ -77,7 +77,7 @@ void DecodeAttention::score_block(const Item& item, const std::byte* part, const
   const KernelTable& table = kernels();
   const int group = heads_.gqa_ratio, row = item.kv_head * group;
   const float* q = (level.coded ? coded_q_ : exact_q_).data() + row * stride_;
-  const QueryCodes* codes = integer(level) ? query_codes(item.level) + row : nullptr;
+  const QueryCodes* codes = integer_keys(level) ? query_codes(item.level) + row : nullptr;
   for (int h = 0; h < group; h += kMaxKernelHeads) {
     const int heads = std::min(kMaxKernelHeads, group - h);
     float* to = logits + h * kBlockTokens;

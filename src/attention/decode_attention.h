@@ -39,6 +39,8 @@ class DecodeAttention {
   void plan_items(const Sequence& cache, int layer);
   void prepare_queries(int layer, const float* q);
   bool integer(const Level& level) const { return level.coded && pipeline_->attends_in_integers(); }
+  // Keys by channel are widened all the same.
+  bool integer_keys(const Level& level) const { return integer(level) && !by_channel(level.k.id); }
   QueryCodes* query_codes(int level) {
     return query_codes_.data() + static_cast<size_t>(level) * totals_.size();
   }

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "codec/kivi.h"
+#include "codec/points.h"
 #include "kernels/copy_row.h"
 #include "kernels/isa.h"
 
@@ -89,8 +91,16 @@ void append_coded(const Level& level, Tier* tier, std::span<const RowTag> tags, 
     for (const RowTag& tag : tags.first(rows)) tier->append(tag.position, tag.score);
     const int n = static_cast<int>(rows);
     const int block = slot / kBlockTokens, tile = slot % kBlockTokens / kTileTokens;
-    table.quantize_tile[k_id](level.k, k, d, token, n, &codes);
-    table.pack_keys[k_id](level.k, codes, token, n, tier->k_part(block), tile);
+    if (by_channel(level.k.id)) {
+      if (tile % kChannelTiles == 0) {
+        KVKEEP_CHECK(token == 0 && tags.size() >= kChannelTokens, "{} rows", tags.size());
+        kivi_write(level.k, k, tier->k_part(block), tile);
+      }
+    } else {
+      table.quantize_tile[k_id](level.k, k, d, token, n, &codes);
+      if (level.unbiased) apply_gain(level.k, unbiased_gain(level.k.id), token, n, &codes);
+      table.pack_keys[k_id](level.k, codes, token, n, tier->k_part(block), tile);
+    }
     table.quantize_tile[v_id](level.v, v, d, token, n, &codes);
     table.pack_values[v_id](level.v, codes, token, n, tier->v_part(block), tile);
     tags = tags.subspan(rows);

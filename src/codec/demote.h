@@ -14,7 +14,7 @@
 
 namespace kvkeep {
 
-inline constexpr int kDemoteBatch = kTileTokens;  // rows that go down together
+inline constexpr int kDemoteBatch = kChannelTokens;  // rows that go down together
 
 // What goes with a row from tier to tier.
 struct RowTag {
@@ -37,7 +37,8 @@ std::vector<size_t> lowest(std::span<const uint64_t> orders, int count);
 void gather_rows(const Level& level, const Tier& tier, std::span<const int> slots, float* k,
                  float* v);
 
-// Quantizes rows k, v [tags][head_dim], in the tier's basis, into new last slots of a coded tier.
+// Quantizes rows k, v [tags][head_dim], in the tier's basis, into new last slots of a coded tier: a
+// multiple of its step().
 void append_coded(const Level& level, Tier* tier, std::span<const RowTag> tags, const float* k,
                   const float* v);
 

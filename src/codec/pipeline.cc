@@ -31,6 +31,7 @@ Result<PartShape> shape_of(const Plan::Slot& slot, const char* side, int head_di
 // Bits of codes and side information per value, without padding.
 double nominal_bits(const PartShape& shape) {
   if (layout_kind(shape.id) == LayoutKind::exact) return 16.0;
+  if (by_channel(shape.id)) return layout_bits(shape.id) + 32.0 / kChannelTokens;
   const double side = layout_kind(shape.id) == LayoutKind::uniform ? 32.0 : 16.0;
   return layout_bits(shape.id) + side * shape.groups / shape.head_dim;
 }
@@ -96,12 +97,13 @@ Result<void> Pipeline::make_levels(const Plan& plan) {
   for (const auto& [name, rung] :
        {std::pair{"high", Rung::high}, {"mid", Rung::mid}, {"low", Rung::low}}) {
     const Plan::Slot& slot = plan.slot(name);
-    if (slot.method != "rtn") continue;
+    if (slot.method != "rtn" && slot.method != "grid" && slot.method != "kivi") continue;
     const auto k = shape_of(slot, "k", context_.head_dim);
     if (!k) return tl::unexpected(k.error());
     const auto v = shape_of(slot, "v", context_.head_dim);
     if (!v) return tl::unexpected(v.error());
     levels_.push_back({*k, *v, true, false, rung});
+    levels_.back().unbiased = slot.number("unbiased") == 1;
   }
   return {};
 }
@@ -290,7 +292,9 @@ int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, 
   const Quota quota = this->quota(head, tokens);
   for (int i = 0; i < level; ++i) above += cache.tier(head.layer, head.kv_head, i).size();
   if (level > 0) above = std::min(above, most(quota, level - 1));
-  const int due = std::min(size + above - most(quota, level), size);
+  int due = std::min(size + above - most(quota, level), size);
+  if (level + 1 < static_cast<int>(levels_.size()))
+    due -= due % levels_[static_cast<size_t>(level) + 1].step();
   return due <= 0 || (!flush && due < budget_->demote_rows()) ? 0 : due;
 }
 
@@ -317,7 +321,10 @@ bool Pipeline::can_take_back(const Sequence& cache, HeadIndex head, int from, in
   for (int level = 0; level < cache.levels(); ++level) {
     const Tier& tier = cache.tier(head.layer, head.kv_head, level);
     if (!tier.knows_positions()) continue;
-    for (int slot = 0; slot < tier.size(); ++slot) found += tier.position(slot) >= from;
+    int here = 0;
+    for (int slot = 0; slot < tier.size(); ++slot) here += tier.position(slot) >= from;
+    if (here % levels_[static_cast<size_t>(level)].step() != 0) return false;  // would cut a group
+    found += here;
   }
   return found == tokens - from;
 }

@@ -80,7 +80,8 @@ class Pipeline {
   void demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush);
 
   // True if all rows from position `from` on can be found again among the head's `tokens` tokens;
-  // else some stand on a level that stores no positions. Evicted rows need not be found.
+  // else some stand on a level that stores no positions, or rows that share scales would be parted.
+  // Evicted rows need not be found.
   bool can_take_back(const Sequence& cache, HeadIndex head, int from, int tokens) const;
   // Removes them. Rows that went down because of them stay down, and keep their scores.
   void take_back(Sequence* cache, HeadIndex head, int from) const;

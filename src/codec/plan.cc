@@ -116,7 +116,8 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
     const bool tier = (name == "high" || name == "mid" || name == "low") && value != "f16" &&
                       value != "drop" && value != "none";
     const Plan::Slot before = table->at(name)[0];
-    KVKEEP_TRY(set_slot(table, name, tier ? "rtn:k=" + value + ",v=" + value : value));
+    const std::string method = value[0] == 'c' ? "grid" : "rtn";
+    KVKEEP_TRY(set_slot(table, name, tier ? method + ":k=" + value + ",v=" + value : value));
     if (name == "budget") take_over_amounts(before, value, &table->at(name)[0]);
     return {};
   }
@@ -194,6 +195,11 @@ Result<void> check_together(const Plan& plan) {
         "plan: slot 'mid', {}, with budget mid_keep={}: allowed are a middle level and its share, "
         "or none and 0",
         plan.slot("mid").method, budget.param("mid_keep"));
+  if (plan.slot("low").method == "kivi" &&
+      (plan.slot("scorer").method != "recency" || budget.number("keep") > 0 || mid))
+    return bad_input(
+        "plan: slot 'low', kivi: tokens go down in order; allowed: scorer=recency, budget keep=0, "
+        "mid=none");
   if (budget.number("keep") + budget.number("mid_keep") > 1)
     return bad_input("plan: slot 'budget': keep={} and mid_keep={}: allowed is a sum of at most 1",
                      budget.param("keep"), budget.param("mid_keep"));

@@ -94,6 +94,9 @@ std::string allowed_values(const ParamRow& param) {
   if (param.kind == ParamKind::layout)
     return "u8, u4, u3, u2 (uniform) or s8, s4 (symmetric), then nothing (groups of half a head), "
            "g32, g64, g128 or gt (one per token)";
+  if (param.kind == ParamKind::codebook)
+    return "c4, c3, c2 (codebooks), then nothing (one scale per token), g32, g64, g128 or gh (half "
+           "a head)";
   if (param.kind == ParamKind::choice) return fmt::format("{}", fmt::join(param.choices, ", "));
   return fmt::format("{} {} to {}", param.kind == ParamKind::integer ? "integer" : "number",
                      param.least, param.most);
@@ -105,9 +108,12 @@ Result<std::string> canonical_value(const MethodRow& method, const ParamRow& par
     return bad_input("plan: slot '{}', {}: '{}={}' is not allowed; allowed: {}", method.slot,
                      method.name, param.name, value, allowed_values(param));
   };
-  if (param.kind == ParamKind::layout) {
+  if (param.kind == ParamKind::layout || param.kind == ParamKind::codebook) {
     const auto layout = parse_layout(value);
     if (!layout || layout->id == LayoutId::f16) return refuse();
+    const bool codebook = layout_kind(layout->id) == LayoutKind::codebook;
+    if (by_channel(layout->id)) return refuse();
+    if (codebook != (param.kind == ParamKind::codebook)) return refuse();
     return layout_name(*layout);
   }
   if (param.kind == ParamKind::choice) {

@@ -13,7 +13,7 @@
 
 namespace kvkeep {
 
-enum class ParamKind { number, integer, layout, choice };
+enum class ParamKind { number, integer, layout, codebook, choice };
 
 struct ParamRow {
   const char* name;

@@ -56,11 +56,10 @@ void rtn_quantize(const PartShape& shape, const float* row, RowCodes* codes) {
 
 void rtn_dequantize(const PartShape& shape, const RowCodes& codes, float* row) {
   const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
-  const int zero = uniform ? 0 : 1 << (layout_bits(shape.id) - 1);
   for (int c = 0; c < shape.head_dim; ++c) {
     const int g = c / shape.group;
     const float minimum = uniform ? f16_to_f32(codes.minima[g]) : 0.0f;
-    row[c] = minimum + f16_to_f32(codes.scales[g]) * static_cast<float>(codes.codes[c] - zero);
+    row[c] = minimum + f16_to_f32(codes.scales[g]) * code_value(shape.id, codes.codes[c]);
   }
 }
 

@@ -53,8 +53,8 @@ struct PackedUnits {
 
   template <int kIndex>
   Unit unit(int which, int quad) const {
-    return Codes::template unit<Unit, kIndex>(codes[which] + quad * codes_step,
-                                              masks[which] + quad * masks_step, 0);
+    return Part::numbers(Codes::template unit<Unit, kIndex>(codes[which] + quad * codes_step,
+                                                            masks[which] + quad * masks_step, 0));
   }
   void prefetch(int which, int quad) const {
     for (int row = 0; row < Part::kQuadBytes; row += kUnitCodes)

@@ -122,7 +122,7 @@ TEST(AttendCodes, EveryTableEqualsTheSpecificationWithinTheRoundingBound) {
   constexpr int kCounts[] = {64, 1, 15, 16, 17, 63, 40};
   int i = 0;
   for_each_part([&](const PartShape& shape, Side side) {
-    if (shape.groups == 0) return;
+    if (shape.groups == 0 || by_channel(shape.id)) return;
     const TestPart part = random_part(shape, side, 3);
     const int count = kCounts[i % 7], heads = 1 + (i * 5) % 16;
     ++i;
@@ -135,6 +135,7 @@ TEST(AttendCodes, EveryTableEqualsTheSpecificationWithinTheRoundingBound) {
 
 TEST(AttendCodes, NoTokensChangeNothing) {
   for (int id = 1; id < kLayouts; ++id) {
+    if (by_channel(static_cast<LayoutId>(id))) continue;
     const PartShape shape = part_shape({static_cast<LayoutId>(id), kGroupToken}, 24);
     check_scores(random_part(shape, Side::key, 1), 0, 3);
     check_accumulate(random_part(shape, Side::value, 1), 0, 3);
@@ -143,7 +144,7 @@ TEST(AttendCodes, NoTokensChangeNothing) {
 
 // A block far below the maximum of a softmax has weights whose inverse float32 cannot hold.
 TEST(AttendCodes, WeightsNextToNothingAddNothingButStayFinite) {
-  for (const char* name : {"u2", "u3", "u4", "u8", "s4g32", "s8g32"}) {
+  for (const char* name : {"u2", "u3", "u4", "u8", "s4g32", "s8g32", "c4"}) {
     const PartShape shape = part_shape(*parse_layout(name), 64);
     const TestPart part = random_part(shape, Side::value, 4);
     for (const float weight : {0.0f, 1e-44f, 1.2e-38f, 1e-35f, 1e-31f})
@@ -161,6 +162,7 @@ TEST(AttendCodes, WeightsNextToNothingAddNothingButStayFinite) {
 // codes are the largest there is, which is what could saturate.
 TEST(AttendCodes, IntegerSumsAreExactAtTheirLargest) {
   for (int id = 1; id < kLayouts; ++id) {
+    if (by_channel(static_cast<LayoutId>(id))) continue;
     const PartShape shape = part_shape({static_cast<LayoutId>(id), kGroupToken}, 256);
     const float most = wide(shape) ? 8191.0f : 127.0f;
     for (const Side side : {Side::key, Side::value}) {

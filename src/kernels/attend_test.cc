@@ -96,10 +96,12 @@ TEST(Attend, EveryCountAndNumberOfHeads) {
     for (const KernelTable* table : runnable_kernels()) {
       for (int count = 1; count <= kBlockTokens; ++count) {
         check_scores(*table, keys, {count, 1 + count % 5}, 5);
+        if (by_channel(layout.id)) continue;
         check_accumulate(*table, values, {count, 1 + count % 5}, 7);
       }
       for (int heads = 1; heads <= 16; ++heads) {
         check_scores(*table, keys, {19, heads}, 5);
+        if (by_channel(layout.id)) continue;
         check_accumulate(*table, values, {19, heads}, 7);
       }
     }

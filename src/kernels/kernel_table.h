@@ -59,7 +59,7 @@ using ReadRowsFn = void (*)(const PartShape& shape, const std::byte* part, int f
                             float* rows, int row_stride);
 
 // Codes, scales and minima of rows[count][row_stride] as the tokens first .. first+count-1 of a
-// tile, by round-to-nearest: for each row what rtn_quantize gives. 0 < count, first + count <= 16.
+// tile: for each row what rtn_quantize, or points_quantize, gives. 0 < count, first + count <= 16.
 using QuantizeTileFn = void (*)(const PartShape& shape, const float* rows, int row_stride,
                                 int first, int count, TileCodes* codes);
 
@@ -70,6 +70,8 @@ using PackTileFn = void (*)(const PartShape& shape, const TileCodes& codes, int 
 // y[i] = sum_j w[i*n + j] * x[j] for m rows; w in the named format.
 using GemvFn = void (*)(const void* w, const float* x, float* y, int64_t m, int64_t n);
 
+// Layouts by channel are for keys: what reads or writes values of one is null, and so is what
+// attends in integers and quantize_tile.
 struct KernelTable {
   const char* name;
   ScoreBlockFn score_block[kLayouts];            // by LayoutId
@@ -78,7 +80,7 @@ struct KernelTable {
   ScoreCodesFn score_codes[kLayouts];
   AccumulateBlockFn accumulate_codes[kLayouts];
   ReadRowsFn read_keys[kLayouts], read_values[kLayouts];
-  QuantizeTileFn quantize_tile[kLayouts];                 // uniform and symmetric layouts
+  QuantizeTileFn quantize_tile[kLayouts];                 // all but f16
   PackTileFn pack_keys[kLayouts], pack_values[kLayouts];  // all but f16
 
   // One step of a softmax over blocks, for up to kMaxKernelHeads heads: maxima[h] and sums[h] grow

@@ -58,6 +58,21 @@ constexpr CodeAccess kAccess[] = {
 #undef KVKEEP_LAYOUT
 };
 
+template <int kBits, LayoutKind kKind>
+constexpr CodebookPoints codebook_of() {
+  if constexpr (kKind != LayoutKind::codebook) return {};
+  if constexpr (kKind == LayoutKind::codebook) {
+    using Book = bytes::Codebook<kBits>;
+    return {Book::kTop, Book::kPerSigma, Book::kPoints};
+  }
+}
+
+constexpr CodebookPoints kCodebooks[] = {
+#define KVKEEP_LAYOUT(id, kind, bits) codebook_of<bits, LayoutKind::kind>(),
+#include "kernels/layouts.inc"
+#undef KVKEEP_LAYOUT
+};
+
 // Where the code of (slot, d) stands inside its tile.
 struct Place {
   int unit, lane;
@@ -96,12 +111,42 @@ int resolve_group(int group, int head_dim) {
   return head_dim / 2 >= 128 ? 128 : head_dim / 2 >= 64 ? 64 : 32;
 }
 
+int default_group(LayoutId id) {
+  switch (layout_kind(id)) {
+    case LayoutKind::exact:
+    case LayoutKind::by_channel:
+      return 0;
+    case LayoutKind::codebook:
+      return kGroupToken;
+    default:
+      return kGroupHalf;
+  }
+}
+
 bool is_group(int group) { return group == 32 || group == 64 || group == 128; }
 
 }  // namespace
 
 LayoutKind layout_kind(LayoutId id) { return row_of(id).kind; }
 int layout_bits(LayoutId id) { return row_of(id).bits; }
+
+CodebookPoints codebook_points(LayoutId id) {
+  KVKEEP_CHECK(layout_kind(id) == LayoutKind::codebook, "layout id {}", static_cast<int>(id));
+  return kCodebooks[static_cast<size_t>(id)];
+}
+
+float code_value(LayoutId id, unsigned code) {
+  switch (layout_kind(id)) {
+    case LayoutKind::symmetric:
+      return static_cast<float>(code) - static_cast<float>(1 << (layout_bits(id) - 1));
+    case LayoutKind::codebook: {
+      const CodebookPoints book = codebook_points(id);
+      return static_cast<float>(book.points[code]) - 0.5f * static_cast<float>(book.top);
+    }
+    default:
+      return static_cast<float>(code);
+  }
+}
 
 Result<Layout> parse_layout(const std::string& text) {
   std::string names;
@@ -111,17 +156,19 @@ Result<Layout> parse_layout(const std::string& text) {
     names += (i ? ", " : "") + std::string(name);
     if (!text.starts_with(name)) continue;
     const std::string_view rest = std::string_view(text).substr(name.size());
-    const bool exact = row.kind == LayoutKind::exact;
-    if (rest.empty()) return Layout{static_cast<LayoutId>(i), exact ? 0 : kGroupHalf};
+    const bool exact = row.kind == LayoutKind::exact || row.kind == LayoutKind::by_channel;
+    const auto id = static_cast<LayoutId>(i);
+    if (rest.empty()) return Layout{id, default_group(id)};
     if (exact) return bad_input("layout '{}': {} takes no group", text, name);
-    if (rest == "gt") return Layout{static_cast<LayoutId>(i), kGroupToken};
+    if (rest == "gt") return Layout{id, kGroupToken};
+    if (rest == "gh") return Layout{id, kGroupHalf};
     int group = 0;
     if (rest[0] == 'g') {
       const auto [end, error] = std::from_chars(rest.data() + 1, rest.data() + rest.size(), group);
       if (error != std::errc() || end != rest.data() + rest.size()) group = 0;
     }
-    if (is_group(group)) return Layout{static_cast<LayoutId>(i), group};
-    return bad_input("layout '{}': '{}' is not a group; allowed: g32, g64, g128, gt or nothing",
+    if (is_group(group)) return Layout{id, group};
+    return bad_input("layout '{}': '{}' is not a group; allowed: g32, g64, g128, gt, gh or nothing",
                      text, rest);
   }
   return bad_input("unknown layout '{}'; allowed: {}, each but f16 with a group such as u4g64",
@@ -130,8 +177,9 @@ Result<Layout> parse_layout(const std::string& text) {
 
 std::string layout_name(const Layout& layout) {
   const std::string name = row_of(layout.id).name;
-  if (layout_kind(layout.id) == LayoutKind::exact || layout.group == kGroupHalf) return name;
+  if (layout.group == default_group(layout.id) || by_channel(layout.id)) return name;
   if (layout.group == kGroupToken) return name + "gt";
+  if (layout.group == kGroupHalf) return name + "gh";
   return fmt::format("{}g{}", name, layout.group);
 }
 
@@ -147,18 +195,27 @@ PartShape part_shape(const Layout& layout, int head_dim) {
     shape.tile_code_bytes = static_cast<size_t>(head_dim) * kTileTokens * 2;
     return shape;
   }
-  KVKEEP_CHECK(layout.group == kGroupHalf || layout.group == kGroupToken || is_group(layout.group),
+  KVKEEP_CHECK(layout.group == kGroupHalf || layout.group == kGroupToken ||
+                   is_group(layout.group) || by_channel(layout.id),
                "group {}", layout.group);
   const CodeAccess& access = kAccess[static_cast<size_t>(layout.id)];
   const bool uniform = layout_kind(layout.id) == LayoutKind::uniform;
   shape.padded_dim = (head_dim + 15) / 16 * 16;
-  shape.group = resolve_group(layout.group, head_dim);
+  shape.group = by_channel(layout.id) ? head_dim : resolve_group(layout.group, head_dim);
   shape.groups = (head_dim + shape.group - 1) / shape.group;
   const auto units = static_cast<size_t>(shape.padded_dim) / 4;
   shape.tile_code_bytes = units * bytes::kUnitCodes / static_cast<size_t>(access.units_per_row);
   shape.tile_mask_bytes = units * static_cast<size_t>(access.mask_bytes);
   shape.tile_side_bytes = static_cast<size_t>(shape.groups * kTileTokens) * (uniform ? 4 : 2);
+  if (by_channel(layout.id))
+    shape.tile_side_bytes = static_cast<size_t>(shape.padded_dim) * 4 / kChannelTiles;
   return shape;
+}
+
+uint16_t* channel_side(const PartShape& shape, std::byte* part, int tile) {
+  KVKEEP_CHECK(by_channel(shape.id), "layout id {}", static_cast<int>(shape.id));
+  const auto first = static_cast<size_t>(tile / kChannelTiles * kChannelTiles);
+  return reinterpret_cast<uint16_t*>(part + shape.side_offset() + first * shape.tile_side_bytes);
 }
 
 void put_row(const PartShape& shape, Side side, std::byte* part, int slot, const RowCodes& row) {
@@ -177,7 +234,7 @@ void put_row(const PartShape& shape, Side side, std::byte* part, int slot, const
   }
   KVKEEP_CHECK(all >> layout_bits(shape.id) == 0, "a code of {} bits is too large",
                layout_bits(shape.id));
-  for (int group = 0; group < shape.groups; ++group) {
+  for (int group = 0; group < shape.groups && !by_channel(shape.id); ++group) {
     std::byte* scale = part + scale_offset(shape, slot, group);
     std::memcpy(scale, &row.scales[group], 2);
     if (layout_kind(shape.id) == LayoutKind::uniform)
@@ -197,7 +254,7 @@ void get_row(const PartShape& shape, Side side, const std::byte* part, int slot,
     const Place place = place_of(side, slot % kTileTokens, d);
     row->codes[d] = static_cast<uint8_t>(access.load(codes, masks, place.unit, place.lane));
   }
-  for (int group = 0; group < shape.groups; ++group) {
+  for (int group = 0; group < shape.groups && !by_channel(shape.id); ++group) {
     const std::byte* scale = part + scale_offset(shape, slot, group);
     std::memcpy(&row->scales[group], scale, 2);
     row->minima[group] = 0;

@@ -21,7 +21,9 @@
 //   side of a tile = for each group: 16 scales (f16, one a token), then for uniform layouts 16
 //   minima
 //
-// value = minimum + scale * code (uniform), scale * (code - 2^(bits-1)) (symmetric).
+// value = minimum + scale * code (uniform), scale * (code - 2^(bits-1)) (symmetric), scale *
+// (points[code] - top / 2) (codebook, layout/codebook.h).
+// Layouts by channel (keys only) have one side for two tiles: [scales][minima], f16 [P] each.
 // f16 parts have no side: K tile = [dim][16 tokens], V tile = [16 tokens][dim], d not padded.
 // Every part is a multiple of 64 bytes; bytes that no token owns are zero.
 #pragma once
@@ -37,6 +39,7 @@ namespace kvkeep {
 inline constexpr int kBlockTokens = 64;
 inline constexpr int kTileTokens = 16;
 inline constexpr int kBlockTiles = kBlockTokens / kTileTokens;
+inline constexpr int kChannelTiles = 2, kChannelTokens = kChannelTiles * kTileTokens;
 inline constexpr int kMaxHeadDim = 512;
 inline constexpr int kMinGroup = 32;
 inline constexpr int kMaxGroups = kMaxHeadDim / kMinGroup;
@@ -48,12 +51,13 @@ enum class LayoutId : uint8_t {
 #undef KVKEEP_LAYOUT
 };
 
-enum class LayoutKind : uint8_t { exact, uniform, symmetric };
+enum class LayoutKind : uint8_t { exact, uniform, symmetric, codebook, by_channel };
 
 struct Layout {
   LayoutId id = LayoutId::f16;
   // Channels that share a scale: 32, 64, 128; kGroupHalf = half of head_dim, at least 32 (MiKV's
-  // choice, it keeps the two RoPE halves apart); kGroupToken = all of head_dim. 0 for f16.
+  // choice, it keeps the two RoPE halves apart; the default); kGroupToken = all of head_dim (the
+  // default of codebooks, which expect rotated rows). 0 for f16.
   int group = 0;
 
   bool operator==(const Layout&) const = default;
@@ -62,8 +66,18 @@ inline constexpr int kGroupHalf = -1, kGroupToken = -2;
 
 LayoutKind layout_kind(LayoutId id);
 int layout_bits(LayoutId id);  // 16 for f16
+inline bool by_channel(LayoutId id) { return layout_kind(id) == LayoutKind::by_channel; }
+// What a scale multiplies: value = minimum + scale * code_value.
+float code_value(LayoutId id, unsigned code);
 
-// "u4g64", "u4" (half of head_dim), "u4gt" (per token), "f16".
+struct CodebookPoints {
+  int top;
+  float per_sigma;        // points to a standard deviation of the normal values they are for
+  const uint8_t* points;  // [2^bits], 0 to top
+};
+CodebookPoints codebook_points(LayoutId id);  // of a codebook
+
+// "u4g64", "u4gh" (half of head_dim), "u4gt" (per token), "u4" and "c4" (the default), "f16".
 Result<Layout> parse_layout(const std::string& text);
 std::string layout_name(const Layout& layout);
 
@@ -88,11 +102,14 @@ struct PartShape {
 
 PartShape part_shape(const Layout& layout, int head_dim);
 
+// Scales, then minima, [2][padded_dim], of a tile and the other one that shares them.
+uint16_t* channel_side(const PartShape& shape, std::byte* part, int tile);
+
 // One row of one token as a quantizer hands it over: codes[d], and per group f16 scale and minimum.
 struct RowCodes {
   uint8_t codes[kMaxHeadDim];
   uint16_t scales[kMaxGroups];
-  uint16_t minima[kMaxGroups];  // unused by symmetric layouts
+  uint16_t minima[kMaxGroups];  // of uniform layouts only
 };
 
 // The rows of one tile as a quantizer hands them over, at the tokens they are for: codes
@@ -100,13 +117,13 @@ struct RowCodes {
 struct TileCodes {
   alignas(64) uint8_t codes[kTileTokens * kMaxHeadDim];
   uint16_t scales[kMaxGroups * kTileTokens];
-  uint16_t minima[kMaxGroups * kTileTokens];  // unused by symmetric layouts
+  uint16_t minima[kMaxGroups * kTileTokens];  // of uniform layouts only
 };
 
 enum class Side : uint8_t { key, value };
 
 // Writes or reads the row of `slot` (0..63) in a K or V part, for quantized layouts; these define
-// the layout, and every kernel is tested against them.
+// the layout, and every kernel is tested against them. Of layouts by channel, the codes alone.
 void put_row(const PartShape& shape, Side side, std::byte* part, int slot, const RowCodes& row);
 void get_row(const PartShape& shape, Side side, const std::byte* part, int slot, RowCodes* row);
 

@@ -10,14 +10,17 @@ namespace kvkeep {
 namespace {
 
 TEST(Layout, NamesAreReadAndPrinted) {
-  for (const char* name : {"f16", "u8", "u4g64", "u4gt", "u3g32", "u2g128", "s8gt", "s4"}) {
+  for (const char* name :
+       {"f16", "u8", "u4g64", "u4gt", "u3g32", "u2g128", "s8gt", "s4", "c4", "c3g32", "c2gh"}) {
     const auto layout = parse_layout(name);
     ASSERT_TRUE(layout) << layout.error().message;
     EXPECT_EQ(layout_name(*layout), name);
   }
   EXPECT_EQ(parse_layout("u4g64").value(), (Layout{LayoutId::u4, 64}));
   EXPECT_EQ(parse_layout("u4").value(), (Layout{LayoutId::u4, kGroupHalf}));
+  EXPECT_EQ(parse_layout("u4gh").value(), (Layout{LayoutId::u4, kGroupHalf}));
   EXPECT_EQ(parse_layout("u4gt").value(), (Layout{LayoutId::u4, kGroupToken}));
+  EXPECT_EQ(parse_layout("c4").value(), (Layout{LayoutId::c4, kGroupToken}));
   EXPECT_EQ(parse_layout("f16").value(), (Layout{LayoutId::f16, 0}));
 }
 
@@ -26,7 +29,8 @@ TEST(Layout, BadNamesAreErrorsThatListWhatIsAllowed) {
     const auto layout = parse_layout(name);
     ASSERT_FALSE(layout) << name;
     EXPECT_EQ(layout.error().code, ErrorCode::bad_input);
-    EXPECT_NE(layout.error().message.find("f16, u8, u4, u3, u2, s8, s4"), std::string::npos);
+    EXPECT_NE(layout.error().message.find("f16, u8, u4, u3, u2, s8, s4, c4, c3, c2, k4, k2"),
+              std::string::npos);
   }
   for (const char* name : {"u4g", "u4g48", "u4g064x", "u4g-1", "u4g-2", "u4t", "u4gt ", "u4g0",
                            "u4g99999999999", "u4g256"}) {
@@ -81,7 +85,7 @@ TEST(Layout, EveryRowSurvivesAndLeavesItsNeighboursAlone) {
       RowCodes back;
       get_row(shape, side, part.data(), slot, &back);
       EXPECT_EQ(std::memcmp(back.codes, rows[at].codes, static_cast<size_t>(shape.head_dim)), 0);
-      for (int group = 0; group < shape.groups; ++group) {
+      for (int group = 0; group < shape.groups && !by_channel(shape.id); ++group) {
         EXPECT_EQ(back.scales[group], rows[at].scales[group]);
         const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
         EXPECT_EQ(back.minima[group], uniform ? rows[at].minima[group] : 0);
@@ -108,6 +112,11 @@ constexpr Golden kGolden[] = {
     {"s8gt", 1152, "00030609070b0f13", "00070e15030b131b", 0x132dc4902cf2c345u,
      0x9daae7d21d493c65u},
     {"s4gt", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x9b3d506df2e84e25u, 0x475c763267ce4025u},
+    {"c4", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x9b3d506df2e84e25u, 0x475c763267ce4025u},
+    {"c3", 512, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x7267c3ead30cb4a5u, 0xd0d6c58fb23e91f5u},
+    {"c2", 384, "000f0a050f0f0f0f", "00ffaa55ffffffff", 0x90bf6e1f7e721625u, 0x0e62d3d61cfc5635u},
+    {"k4", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x4e6dc001ce1a3705u, 0xfa8ce5c643002905u},
+    {"k2", 384, "000f0a050f0f0f0f", "00ffaa55ffffffff", 0x43efddb359a3ff05u, 0x48d64663a49d5895u},
 };
 
 std::string hex(std::span<const std::byte> bytes) {

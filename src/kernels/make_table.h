@@ -4,6 +4,7 @@
 
 #include "kernels/attend.h"
 #include "kernels/attend_codes.h"
+#include "kernels/by_channel.h"
 #include "kernels/gemv.h"
 #include "kernels/kernel_table.h"
 #include "kernels/pack.h"
@@ -13,7 +14,7 @@
 namespace kvkeep::KVKEEP_TARGET {
 
 template <int kBits, LayoutKind kKind>
-constexpr void fill_layout(KernelTable* table, int at) {
+constexpr void fill_both_sides(KernelTable* table, int at) {
   table->score_block[at] = score_block<kBits, kKind>;
   table->accumulate_block[at] = accumulate_block<kBits, kKind>;
   if constexpr (kKind != LayoutKind::exact) {
@@ -24,6 +25,17 @@ constexpr void fill_layout(KernelTable* table, int at) {
   fill_packing<kBits, kKind>(table, at);
   table->read_keys[at] = read_keys<kBits, kKind>;
   table->read_values[at] = read_values<kBits, kKind>;
+}
+
+template <int kBits, LayoutKind kKind>
+constexpr void fill_layout(KernelTable* table, int at) {
+  if constexpr (kKind == LayoutKind::by_channel) {
+    table->score_block[at] = score_by_channel<kBits>;
+    table->pack_keys[at] = pack_tile<Side::key, kBits, kKind>;
+    table->read_keys[at] = read_by_channel<kBits>;
+  } else {
+    fill_both_sides<kBits, kKind>(table, at);
+  }
 }
 
 constexpr KernelTable make_table(const char* name) {

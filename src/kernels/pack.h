@@ -1,6 +1,7 @@
-// From rows to packed codes, a tile at a time: quantize_tile chooses codes by round-to-nearest
-// (codec/rtn.h defines them for one row, and these equal it bit for bit), pack_keys and pack_values
-// bring the codes of any quantizer into the order of layout.h.
+// From rows to packed codes, a tile at a time: quantize_tile chooses codes by round-to-nearest or,
+// for codebooks, by the norm of the row (codec/rtn.h and codec/points.h define them for one row,
+// and these equal them bit for bit), pack_keys and pack_values bring the codes of any quantizer
+// into the order of layout.h.
 //
 // Least and greatest value of a group are folded over channels first and across lanes last, for as
 // many tokens as there are lanes; then scales and minima are lanes of one Vec.
@@ -122,6 +123,60 @@ void quantize_tile(const PartShape& shape, const float* rows, int row_stride, in
   }
 }
 
+// The sum of squares in one order for every ISA: sixteen chains, then halves added to halves.
+inline float sum_squares(const float* x, int n) {
+  Vec sums[kTileVecs];
+  for (Vec& sum : sums) sum = set(0.0f);
+  for (int i = 0; i < n; i += 16)
+    for (int v = 0; v < kTileVecs && i + v * kLanes < n; ++v) {
+      const float* from = x + i + v * kLanes;
+      const int left = n - (i + v * kLanes);
+      const Vec value = left >= kLanes ? load(from) : load_n(from, left);
+      sums[v] = sums[v] + value * value;
+    }
+  float lanes[16];
+  for (int v = 0; v < kTileVecs; ++v) store(lanes + v * kLanes, sums[v]);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+// codes[length] of one token and group; the scale makes a standard deviation kPerSigma points.
+template <int kBits>
+inline uint16_t choose_points(const float* x, int length, uint8_t* codes) {
+  using Book = Codebook<kBits>;
+  static constexpr NearestCodes<kBits> kNearest;
+  const float rms = __builtin_sqrtf(sum_squares(x, length) / static_cast<float>(length));
+  uint16_t word[kLanes];
+  store_f16(word, min(set(rms / Book::kPerSigma), set(65504.0f)));
+  float scales[kLanes];
+  store(scales, load_f16(word));
+  const float scale = scales[0];
+  // Rounding what is half too small is the floor that kNearest wants.
+  const Vec factor = set(scale > 0.0f ? 2.0f / scale : 0.0f), offset = set(Book::kTop - 0.5f);
+  const auto place = [&](Vec v) { return min(v * factor + offset, set(2.0f * Book::kTop)); };
+  uint8_t places[kMaxHeadDim];
+  for (int i = 0; i < length; i += kLanes)
+    store_bytes(places + i, place(length - i >= kLanes ? load(x + i) : load_n(x + i, length - i)));
+  for (int i = 0; i < length; ++i) codes[i] = kNearest.at[places[i]];
+  return word[0];
+}
+
+template <int kBits>
+void quantize_points(const PartShape& shape, const float* rows, int row_stride, int first,
+                     int count, TileCodes* tile) {
+  for (int i = 0; i < count; ++i, rows += row_stride) {
+    const int token = first + i;
+    uint8_t* codes = tile->codes + token * shape.padded_dim;
+    for (int group = 0; group < shape.groups; ++group) {
+      const int begin = group * shape.group, rest = shape.head_dim - begin;
+      tile->scales[group * kTileTokens + token] = choose_points<kBits>(
+          rows + begin, rest < shape.group ? rest : shape.group, codes + begin);
+    }
+    for (int d = shape.head_dim; d < shape.padded_dim; ++d) codes[d] = 0;
+  }
+}
+
 // Which bytes of the four units of a quad belong to the tokens first .. first+count-1 of the tile:
 // 0xff or 0.
 template <Side kSide>
@@ -156,6 +211,7 @@ void pack_tile(const PartShape& shape, const TileCodes& tile, int first, int cou
     }
     Codes::store_quad(codes, masks, quad, units);
   }
+  if constexpr (kKind == LayoutKind::by_channel) return;  // their side is not a tile's
   constexpr int kWords = kKind == LayoutKind::uniform ? 2 : 1;
   uint8_t* side = part + shape.side_offset() + static_cast<size_t>(index) * shape.tile_side_bytes;
   const size_t bytes = sizeof(uint16_t) * static_cast<size_t>(count);
@@ -172,6 +228,7 @@ template <int kBits, LayoutKind kKind>
 constexpr void fill_packing(KernelTable* table, int at) {
   if constexpr (kKind == LayoutKind::uniform || kKind == LayoutKind::symmetric)
     table->quantize_tile[at] = quantize_tile<kBits, kKind>;
+  if constexpr (kKind == LayoutKind::codebook) table->quantize_tile[at] = quantize_points<kBits>;
   if constexpr (kKind != LayoutKind::exact) {
     table->pack_keys[at] = pack_tile<Side::key, kBits, kKind>;
     table->pack_values[at] = pack_tile<Side::value, kBits, kKind>;

@@ -58,17 +58,25 @@ inline ptrdiff_t distance(const std::byte* part, const std::byte* next) {
   return next ? next - part : 0;
 }
 
+template <int kBits, LayoutKind kKind>
+constexpr int top_of() {
+  if constexpr (kKind == LayoutKind::codebook) return Codebook<kBits>::kTop;
+  if constexpr (kKind != LayoutKind::codebook) return Codes<kBits>::kTop;
+}
+
 // A part of packed codes. kBits and kKind fix how bytes are read; the shape says where they are.
 template <int kBits, LayoutKind kKind>
 struct Part {
   using Codes = KVKEEP_TARGET::Codes<kBits>;
   static constexpr bool kScaled = true;
-  static constexpr bool kUniform = kKind == LayoutKind::uniform;
-  static constexpr int kTop = Codes::kTop;
+  static constexpr bool kUniform = kKind == LayoutKind::uniform;  // with a minimum a group
+  static constexpr bool kCodebook = kKind == LayoutKind::codebook;
   static constexpr int kQuadBytes = 4 / Codes::kUnitsPerRow * kUnitCodes;
   static constexpr int kQuadMaskBytes = 4 * Codes::kMaskBytes;
-  static constexpr float kZero = kUniform ? 0.0f : static_cast<float>(1 << (kBits - 1));
-  static constexpr float kMiddle = kUniform ? 0.5f * kTop : kZero;
+  // The largest number that stands for a code, the middle one, the one that stands for zero.
+  static constexpr int kTop = top_of<kBits, kKind>();
+  static constexpr float kMiddle = kKind == LayoutKind::symmetric ? 1 << (kBits - 1) : 0.5f * kTop;
+  static constexpr float kZero = kUniform ? 0.0f : kMiddle;
 
   const PartShape& shape;
   const uint8_t* bytes;
@@ -94,10 +102,20 @@ struct Part {
     return reinterpret_cast<const uint16_t*>(side) + group * kLaneTokens * (kUniform ? 2 : 1);
   }
 
-  // Unit 4 * quad + kIndex of a tile.
+  // Of layouts by channel: the scales of a tile [padded_dim], its minima after them.
+  const uint16_t* channel_side(int tile) const {
+    return scales(tile / kChannelTiles * kChannelTiles, 0);
+  }
+
+  // Codes as numbers: themselves, or the points they stand for.
+  static Unit numbers(const Unit& codes) {
+    if constexpr (kCodebook) return codes.look_up(Codebook<kBits>::kPoints);
+    if constexpr (!kCodebook) return codes;
+  }
+  // Unit 4 * quad + kIndex of a tile, as numbers.
   template <int kIndex>
   Unit unit(int tile, int quad) const {
-    return Codes::template unit<Unit, kIndex>(codes(tile), masks(tile), quad);
+    return numbers(Codes::template unit<Unit, kIndex>(codes(tile), masks(tile), quad));
   }
   Unit unit(int tile, int index) const {
     switch (index % 4) {

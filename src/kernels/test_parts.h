@@ -19,9 +19,11 @@ namespace kvkeep {
 inline RowCodes random_codes(Rng& rng, const PartShape& shape) {
   RowCodes row{};
   const uint64_t levels = uint64_t{1} << layout_bits(shape.id);
+  const int span = layout_kind(shape.id) == LayoutKind::codebook ? codebook_points(shape.id).top + 1
+                                                                 : static_cast<int>(levels);
   for (int d = 0; d < shape.head_dim; ++d) row.codes[d] = static_cast<uint8_t>(rng.below(levels));
   for (int group = 0; group < shape.groups; ++group) {
-    row.scales[group] = f32_to_f16((0.5f + rng.uniform()) / static_cast<float>(levels));
+    row.scales[group] = f32_to_f16((0.5f + rng.uniform()) / static_cast<float>(span));
     row.minima[group] = f32_to_f16(-rng.uniform());
   }
   return row;
@@ -59,12 +61,18 @@ inline void append_values(const PartShape& shape, Side side, const std::byte* by
   }
   RowCodes row;
   get_row(shape, side, bytes, slot, &row);
+  if (by_channel(shape.id)) {
+    const auto* scales = channel_side(shape, const_cast<std::byte*>(bytes), slot / kTileTokens);
+    for (int d = 0; d < shape.head_dim; ++d)
+      values->push_back(f16_to_f32(scales[d]) * row.codes[d] +
+                        f16_to_f32(scales[shape.padded_dim + d]));
+    return;
+  }
   const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
-  const double zero = uniform ? 0 : 1 << (layout_bits(shape.id) - 1);
   for (int d = 0; d < shape.head_dim; ++d) {
     const int group = d / shape.group;
     const double scale = f16_to_f32(row.scales[group]);
-    values->push_back(scale * (row.codes[d] - zero) +
+    values->push_back(scale * code_value(shape.id, row.codes[d]) +
                       (uniform ? f16_to_f32(row.minima[group]) : 0.0f));
   }
 }
@@ -72,6 +80,9 @@ inline void append_values(const PartShape& shape, Side side, const std::byte* by
 inline TestPart random_part(const PartShape& shape, Side side, uint64_t seed) {
   Rng rng(seed);
   TestPart part{shape, AlignedBuffer<std::byte>(shape.bytes()), {}};
+  for (int tile = 0; by_channel(shape.id) && tile < kBlockTiles; tile += kChannelTiles)
+    for (int d = 0; d < 2 * shape.padded_dim; ++d)
+      channel_side(shape, part.bytes.data(), tile)[d] = f32_to_f16(rng.uniform() - 0.5f);
   for (int slot = 0; slot < kBlockTokens; ++slot) {
     if (shape.id == LayoutId::f16)
       put_row_f16(shape, side, part.bytes.data(), slot, random_halves(rng, shape.head_dim).data());
@@ -91,7 +102,9 @@ void for_each_part(const Check& check) {
         const bool exact = layout_kind(static_cast<LayoutId>(id)) == LayoutKind::exact;
         if (exact && group != kGroupHalf) continue;
         const Layout layout{static_cast<LayoutId>(id), exact ? 0 : group};
+        if (by_channel(layout.id) && group != kGroupHalf) continue;
         for (const Side side : {Side::key, Side::value}) {
+          if (by_channel(layout.id) && side == Side::value) continue;
           SCOPED_TRACE(fmt::format("{} head_dim {} {}", layout_name(layout), head_dim,
                                    side == Side::key ? "K" : "V"));
           check(part_shape(layout, head_dim), side);

@@ -157,6 +157,10 @@ struct Unit {
     return {{_mm256_and_si256(_mm256_srli_epi16(half[0], kShift), mask),
              _mm256_and_si256(_mm256_srli_epi16(half[1], kShift), mask)}};
   }
+  Unit look_up(const uint8_t (&table)[16]) const {
+    const __m256i points = _mm256_broadcastsi128_si256(load_words(table));
+    return {{_mm256_shuffle_epi8(points, half[0]), _mm256_shuffle_epi8(points, half[1])}};
+  }
   void store_nibbles(uint8_t* p) const {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         _mm256_or_si256(half[0], _mm256_slli_epi16(half[1], 4)));

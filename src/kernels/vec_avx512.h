@@ -185,6 +185,10 @@ struct Unit {
     return {_mm512_and_si512(_mm512_srli_epi16(v, kShift), _mm512_set1_epi8(kMask))};
 #endif
   }
+  Unit look_up(const uint8_t (&table)[16]) const {
+    const __m128i points = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(points), v)};
+  }
   void store_nibbles(uint8_t* p) const {
     const __m256i high = _mm256_slli_epi16(_mm512_extracti64x4_epi64(v, 1), 4);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),

@@ -102,6 +102,12 @@ struct Unit {
     for (int i = 0; i < 64; ++i) unit.codes[i] = static_cast<uint8_t>((codes[i] >> kShift) & kMask);
     return unit;
   }
+  // table[byte] for each byte, which is below 16.
+  Unit look_up(const uint8_t (&table)[16]) const {
+    Unit unit;
+    for (int i = 0; i < 64; ++i) unit.codes[i] = table[codes[i]];
+    return unit;
+  }
   void store(uint8_t* p) const {
     for (int i = 0; i < 64; ++i) p[i] = codes[i];
   }

@@ -185,6 +185,7 @@ std::vector<LayoutPair> default_layouts() {
   std::vector<LayoutPair> pairs;
   for (int id = 0; id < kLayouts; ++id) {
     const Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
+    if (by_channel(layout.id)) continue;  // keys only
     pairs.push_back({layout, layout});
   }
   const Layout u4{LayoutId::u4, kGroupHalf}, u2{LayoutId::u2, kGroupHalf};
