@@ -2,7 +2,8 @@
 // changed in one place (the choice is measured by bench/gemm_bench).
 //
 // The same call gives the same bits, from any thread. Cutting m or n differently does not: the
-// library picks its inner kernels by shape and by processor (KVKEEP_ISA does not reach it). Who
+// library picks its inner kernels by shape and by processor (OPENBLAS_CORETYPE names others;
+// KVKEEP_ISA does not reach it). Who
 // must not depend on the number of threads cuts the work into pieces of fixed size.
 #pragma once
 
