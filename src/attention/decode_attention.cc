@@ -119,7 +119,7 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
   AttentionState* states = states_.data() + item.state;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
-    const bool last = b + 1 == item.last_block;
+    const bool last = b + 1 == tier.blocks();  // of the tier: the next item mostly goes on there
     const size_t block = item.weights + static_cast<size_t>((b - item.first_block) * group);
     float* logits = level.scored ? weights_.data() + block * kBlockTokens : block_logits;
     score_block(item, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, logits);
