@@ -227,17 +227,43 @@ inline void pad_weights(const float* weights, int count, int tiles, int heads, f
 }
 
 // f16: in the order of the bytes, tile by tile; sums that go through memory are the lesser cost.
+// Whole blocks of channels only. Flattened, so that a tile's 16 rows are straight code.
+template <int kHeads, class Part>
+[[gnu::flatten]] inline void accumulate_tiles(const Part& part, int count, const float* weights,
+                                              float* out, int out_stride) {
+  for (int token = 0; token < count; token += kLaneTokens)
+    for (int block = 0; block < part.shape.head_dim / kLaneChannels; ++block) {
+      const auto quad_at = [&](int row) {
+        HalfQuad quad = part.value_quad(token + row, block);
+        quad.lanes = kLaneChannels;
+        return quad;
+      };
+      const int left = count - token, rows = left < kLaneTokens ? left : kLaneTokens;
+      float* to = out + kLaneChannels * block;
+      if (rows == kLaneTokens)
+        add_rows_of<kHeads, false>(quad_at, kLaneTokens, weights + token, kBlockTokens, to,
+                                   out_stride, nullptr);
+      else
+        add_rows_of<kHeads, false>(quad_at, rows, weights + token, kBlockTokens, to, out_stride,
+                                   nullptr);
+    }
+}
+
 template <class Part>
 inline void accumulate_halves(const Part& part, int count, const float* weights, int heads,
                               float* out, int out_stride) {
-  const int blocks = part.shape.head_dim / kLaneChannels;
-  for (int token = 0; token < count; token += kLaneTokens)
-    for (int block = 0; block < blocks; ++block) {
-      const auto quad_at = [&](int row) { return part.value_quad(token + row, block); };
-      const int rows = count - token < kLaneTokens ? count - token : kLaneTokens;
-      add_rows(quad_at, rows, weights + token, kBlockTokens, heads, out + kLaneChannels * block,
-               out_stride);
+  for (int h = 0; h < heads; h += kHeadsAtOnce) {
+    const float* from = weights + h * kBlockTokens;
+    float* to = out + static_cast<ptrdiff_t>(h) * out_stride;
+    if (heads - h == 1 || kHeadsAtOnce == 1) {
+      accumulate_tiles<1>(part, count, from, to, out_stride);
+    } else if constexpr (kHeadsAtOnce == 4) {
+      if (heads - h == 2) accumulate_tiles<2>(part, count, from, to, out_stride);
+      if (heads - h == 3) accumulate_tiles<3>(part, count, from, to, out_stride);
+      if (heads - h >= 4) accumulate_tiles<4>(part, count, from, to, out_stride);
     }
+  }
+  const int blocks = part.shape.head_dim / kLaneChannels;
   if (part.shape.head_dim % kLaneChannels > 0)
     accumulate_channels(part, blocks, count, weights, nullptr, heads, out, out_stride);
 }
