@@ -98,6 +98,8 @@ std::string allowed_values(const ParamRow& param) {
     return "c4, c3, c2 (codebooks), then nothing (one scale per token), g32, g64, g128 or gh (half "
            "a head)";
   if (param.kind == ParamKind::choice) return fmt::format("{}", fmt::join(param.choices, ", "));
+  if (param.kind == ParamKind::numbers)
+    return fmt::format("numbers {} to {} joined by '/'", param.least, param.most);
   return fmt::format("{} {} to {}", param.kind == ParamKind::integer ? "integer" : "number",
                      param.least, param.most);
 }
@@ -121,13 +123,21 @@ Result<std::string> canonical_value(const MethodRow& method, const ParamRow& par
     if (std::find(choices.begin(), choices.end(), value) == choices.end()) return refuse();
     return value;
   }
-  double number = 0;
-  const char* end = value.data() + value.size();
-  const auto [stop, error] = std::from_chars(value.data(), end, number);
-  if (error != std::errc() || stop != end || !(number >= param.least && number <= param.most))
-    return refuse();
-  if (param.kind == ParamKind::integer && number != std::floor(number)) return refuse();
-  return fmt::format("{}", number == 0 ? 0.0 : number);  // shortest form that reads back the same
+  std::string canonical;
+  const char *at = value.data(), *end = at + value.size();
+  for (bool more = true; more;) {
+    double number = 0;
+    const auto [stop, error] = std::from_chars(at, end, number);
+    more = param.kind == ParamKind::numbers && stop + 1 < end && *stop == '/';
+    if (error != std::errc() || (stop != end && !more) ||
+        !(number >= param.least && number <= param.most))
+      return refuse();
+    if (param.kind == ParamKind::integer && number != std::floor(number)) return refuse();
+    // The shortest form that reads back the same.
+    canonical += fmt::format("{}{}", number == 0 ? 0.0 : number, more ? "/" : "");
+    at = stop + 1;
+  }
+  return canonical;
 }
 
 const std::vector<MethodInfo>& methods() {

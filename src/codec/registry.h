@@ -13,13 +13,13 @@
 
 namespace kvkeep {
 
-enum class ParamKind { number, integer, layout, codebook, choice };
+enum class ParamKind { number, integer, numbers, layout, codebook, choice };
 
 struct ParamRow {
   const char* name;
   const char* fallback;  // default, in canonical spelling
   ParamKind kind;
-  double least, most;  // inclusive, of numbers and integers
+  double least, most;  // inclusive, of numbers and integers; `numbers` are joined by '/'
   const char* summary;
   std::vector<std::string> choices = {};  // of a choice
 };

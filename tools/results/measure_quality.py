@@ -1,6 +1,7 @@
 """Measures what quality.py shows: runs `kvkeep eval` and writes results/eval-*.json.
 
-usage: measure_quality.py suite | uniform | keys | at-bytes | tasks | selectors | sensitivity
+usage: measure_quality.py suite | uniform | keys | at-bytes | tasks | selectors | variants |
+                          sensitivity
        (after ./dev build)
 
 Minutes to an hour on two cores. Tasks run one by one, the sensitivity grid plan by plan, and the
@@ -38,6 +39,9 @@ SETS = {  # tasks, then options
                   ["--limit", "4096", "--samples", "10", "--plans",
                    "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
                    "streaming random pyramidkv adakv"]),
+    "variants": ("kld lines", ["--limit", "4096", "--samples", "10", "--plans",
+                               "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing "
+                               "expected:recent=0.5"]),
     "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
               ["--samples", "10", "--plans", "f16 mikv-4 mikv mikv-c rtn2 h2o"]),
 }

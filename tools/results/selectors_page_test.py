@@ -47,10 +47,10 @@ class Selectors(unittest.TestCase):
     def test_a_measured_line_for_each_preset_in_order(self):
         measured = result(row("lines", "knorm", "", {"samples": 5}, LINES),
                           row("lines", "keydiff", "", {"samples": 5}, LINES))
-        text = page.measured(measured, ["keydiff", "knorm"])
+        text = page.measured(measured["results"], ["keydiff", "knorm"])
         self.assertLess(text.index("`keydiff`"), text.index("`knorm`"))
         self.assertIn("| `knorm` | 3.46 | 4.63 | 205 | 0.88 [0.80, 0.95] | 25.0 % |", text)
-        self.assertEqual(page.measured(measured, ["h2o"]), "")
+        self.assertEqual(page.measured(measured["results"], ["h2o"]), "")
 
     def test_every_scorer_and_budget_of_the_registry_has_a_family(self):
         self.assertIn("`keydiff`", page.document("/nonexistent"))

@@ -51,7 +51,7 @@ TEST(Budget, PinsAndSharesOfAnEvenOne) {
 
 // A share smaller than what is pinned gives way; a text shorter than what is pinned stays whole.
 TEST(Budget, SinksAndWindowAreNeverBelowTheBudget) {
-  for (const char* method : {"uniform", "pyramid", "ada"}) {
+  for (const char* method : {"uniform", "pyramid", "shares,of=1/9", "ada"}) {
     const auto b = budget(std::string(method) + ",keep=0.01,recent=0,sinks=4,window=32", 3, 2);
     for (int layer = 0; layer < 3; ++layer) {
       EXPECT_EQ(b->allocate({layer, 1}, 1000).high, 36) << method;
@@ -75,7 +75,7 @@ TEST(Budget, APyramidFallsAlongALine) {
 }
 
 TEST(Budget, EveryMethodSpendsWhatTheEvenOneWould) {
-  for (const char* method : {"pyramid", "ada"})
+  for (const char* method : {"pyramid", "ada", "shares,of=0/5/1"})
     for (const char* amounts :
          {",keep=0.2", ",keep=0.7,recent=0.1,sinks=4", ",keep=0.3,quota=fixed"})
       for (int tokens : {1, 2, 17, 100, 999, 5000}) {
@@ -86,6 +86,32 @@ TEST(Budget, EveryMethodSpendsWhatTheEvenOneWould) {
           for (int h = 0; h < 3; ++h) all += b->allocate({layer, h}, tokens, 50).high;
         EXPECT_EQ(all, 15 * even->allocate({}, tokens, 50).high) << method << amounts << tokens;
       }
+}
+
+TEST(Budget, GivenSharesAreStretchedOverTheLayersOrStandForHeads) {
+  EXPECT_EQ(by_layer(*budget("shares,keep=0.25,recent=0", 4), 4, 400), (V{100, 100, 100, 100}));
+  EXPECT_EQ(by_layer(*budget("shares,keep=0.25,recent=0,of=3/1/2", 5), 5, 400),
+            (V{158, 105, 53, 79, 105}))  // 3, 2, 1, 1.5, 2 of 9.5 fifths of 500
+      << "a line between the given points";
+  EXPECT_EQ(by_head(*budget("shares,keep=0.25,recent=0,of=1/3", 1, 2), 2, 400), (V{50, 150}));
+  EXPECT_EQ(by_head(*budget("shares,keep=0.25,of=0/2", 1, 2), 2, 400), (V{50, 150}))
+      << "pinned tokens stay";
+  EXPECT_EQ(by_head(*budget("shares,keep=0.75,recent=0,of=1/3", 1, 2), 2, 400), (V{200, 400}))
+      << "no head holds more than all";
+}
+
+TEST(Budget, SharesThatDoNotFitTheModelAreRefused) {
+  for (const char* of : {"1/2/3/4/5", "0", "0/0"}) {
+    const auto plan = Plan::parse(std::string("h2o:budget=shares,of=") + of);
+    ASSERT_TRUE(plan) << plan.error().message;
+    const auto made = make_budget(*plan, {3, 2});
+    ASSERT_FALSE(made) << of;
+    EXPECT_EQ(made.error().code, ErrorCode::bad_input);
+    EXPECT_NE(made.error().message.find("allowed"), std::string::npos);
+  }
+  for (const char* of : {"", "/", "1/", "/1", "1//2", "-1", "1/x", "nan", "1/inf"})
+    EXPECT_FALSE(Plan::parse(std::string("h2o:budget=shares,of=") + of)) << of;
+  EXPECT_EQ(Plan::parse("h2o:budget=shares,of=1.50/0.5")->slot("budget").param("of"), "1.5/0.5");
 }
 
 HeadScores candidates(std::vector<float> scores, int pinned = 0) {
