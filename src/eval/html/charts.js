@@ -135,7 +135,7 @@ function paretoChart(task, rows) {
         ...(interval(row) && {low: floor(row.metrics.low), high: floor(row.metrics.high)})});
       const datasets = [...groupBy(shown, family)].map(([key, members]) => ({
         label: families[key], data: members.map(point), pointStyle: pointStyles[key], pointRadius: 6,
-        pointHoverRadius: 8, backgroundColor: color(key), borderColor: color(key),
+        pointHoverRadius: 8, backgroundColor: color(key), borderColor: color(key), clip: 8,
       }));
       datasets.push({type: 'line', label: 'best of their size', data: frontOf(shown.map(point), isAccuracy(name)),
         borderColor: color('front'), borderDash: [5, 4], borderWidth: 1.5, pointRadius: 0, pointHitRadius: 0, pointStyle: 'line'});

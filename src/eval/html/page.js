@@ -36,6 +36,7 @@ function number(x, digits = 4) {
 }
 
 const percent = x => Math.round(100 * x) + ' %';
+const count = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;
 
 // A row's first metric is the one that plans are compared by.
 const metricName = row => Object.keys(row.metrics)[0];
@@ -94,7 +95,7 @@ function withRange(text, range) {
 // From the exact cache, with the interval of the paired difference where there is one.
 function difference(row, exact) {
   if (!exact || exact === row || metric(row) === null) return '-';
-  const by = metric(row) - metric(exact), sign = x => (x < 0 ? '' : '+') + number(x, 3);
+  const by = metric(row) - metric(exact), sign = x => (x < 0 ? '' : '+') + metricText(metricName(row), x);
   const {vs_f16_low: low, vs_f16_high: high} = row.metrics;
   return withRange(sign(by), low === undefined ? '' : ` [${sign(low)}, ${sign(high)}]`);
 }
@@ -156,7 +157,7 @@ function depthMaps(task, rows) {
     [table(`Task ${task}: accuracy by depth, ${number(lengths[0])} tokens`, ['plan', ...depths.map(percent)],
       rows.map(row => [planCell(row), ...depths.map(depth => paint(row.cells.find(cell => cell.depth === depth)))]), {class: 'heat'})];
   return [el('h3', {}, 'By depth and length'),
-    el('p', {class: 'muted'}, `Depth 0 % is the start of the context. ${number(Math.max(...cells.map(c => c.n)))} questions a cell at most.`),
+    el('p', {class: 'muted'}, `Depth 0 % is the start of the context. ${count(Math.max(...cells.map(c => c.n)), 'question')} a cell at most.`),
     el('div', {class: 'heats'}, ...maps)];
 }
 
@@ -226,7 +227,7 @@ function header() {
   document.title = `kvkeep eval: ${name}`;
   document.getElementById('title').textContent = `${name}: what cache plans cost in quality`;
   document.getElementById('facts').textContent = `${data.date}. ${number(model.parameters)} parameters, ${model.layers} layers, ` +
-    `${model.kv_heads} kv_heads of ${model.head_dim}. ${machine.cpu}, ${machine.isa}, ${machine.threads} threads.`;
+    `${model.kv_heads} kv_heads of ${model.head_dim}. ${machine.cpu}, ${machine.isa}, ${count(machine.threads, 'thread')}.`;
   document.getElementById('made').textContent = `Made by kvkeep ${data.version}.`;
   document.getElementById('licence').hidden = !charts;
   if (data.eval.interrupted) notice('The run was stopped: the figures are of what was complete for every plan.');
