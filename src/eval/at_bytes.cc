@@ -13,6 +13,7 @@
 namespace kvkeep {
 namespace {
 
+constexpr double kFixedLess = -0.1, kFixedMore = 0.05;  // of plans that have no knob
 constexpr double kTolerance = 0.01, kLeast = 0.005, kMost = 0.995;
 constexpr int kRuns = 9;
 
@@ -25,6 +26,20 @@ struct Point {
 double between(const Point& low, const Point& high, double wanted) {
   const double at = (wanted - low.bytes) / std::max(high.bytes - low.bytes, 1.0);
   return low.keep + (high.keep - low.keep) * std::min(std::max(at, 0.1), 0.9);
+}
+
+// A plan without a share of important tokens has the bytes of its layouts; rather less than more.
+Result<FittedPlan> fixed_bytes(const Plan& plan, double keep, double wanted,
+                               const MeasureBytes& measure, const ProgressFn& progress) {
+  const auto size = measure(plan, progress);
+  if (!size) return tl::unexpected(size.error());
+  const double deviation = static_cast<double>(*size) / wanted - 1;
+  if (deviation > kFixedLess && deviation < kFixedMore)
+    return FittedPlan{plan, keep, *size, deviation};
+  return bad_input(
+      "plan '{}' has no share of important tokens to choose (keep={}): its bytes "
+      "are fixed by its layouts, {} of {:.0f} wanted",
+      plan.typed(), keep, *size, wanted);
 }
 
 }  // namespace
@@ -63,12 +78,8 @@ Result<FittedPlan> fit_bytes(const Plan& plan, size_t bytes, const MeasureBytes&
                              const ProgressFn& progress) {
   const std::string typed_keep = plan.slot("budget").param("keep");
   const double keep = typed_keep.empty() ? 0 : plan.slot("budget").number("keep");
-  if (!(keep > 0 && keep < 1))
-    return bad_input(
-        "plan '{}' has no share of important tokens to choose (keep={}): its bytes "
-        "are fixed by its layouts",
-        plan.typed(), typed_keep);
   const auto wanted = static_cast<double>(bytes);
+  if (!(keep > 0 && keep < 1)) return fixed_bytes(plan, keep, wanted, measure, progress);
   FittedPlan best{plan, keep, 0, INFINITY};
   int runs = 0;
   const auto try_keep = [&](double at) -> Result<Point> {

@@ -27,8 +27,9 @@ struct FittedPlan {
 // The bytes of a cache under a plan: whatever run the caller wants to compare plans on.
 using MeasureBytes = std::function<Result<size_t>(const Plan&, const ProgressFn&)>;
 
-// The plan with its `keep` chosen to measure about `bytes`; a few runs. bad_input when the plan has
-// no such knob (keep=0 or 1: its bytes are fixed by its layouts) or cannot come near.
+// The plan with its `keep` chosen to measure about `bytes`; a few runs. A plan without that knob
+// (keep=0 or 1: its bytes are fixed by its layouts) stays as it is if it takes 90 to 105 % of them.
+// bad_input when it does not, or when a plan cannot come near.
 Result<FittedPlan> fit_bytes(const Plan& plan, size_t bytes, const MeasureBytes& measure,
                              const ProgressFn& progress = {});
 

@@ -44,6 +44,7 @@ TEST(AtBytes, FindsTheKnob) {
               0.003);
   for (const char* fixed : {"rtn2", "f16", "q4_0"})
     EXPECT_EQ(fit_bytes(plan(fixed), 300, smooth).error().code, ErrorCode::bad_input) << fixed;
+  EXPECT_EQ(fit_bytes(plan("rtn2"), 104, smooth).value().plan, plan("rtn2")) << "fits as it is";
 }
 
 // Steps of 100 bytes: 250 lies between two, either is off by 50.

@@ -1,19 +1,19 @@
 """Measures what quality.py shows: runs `kvkeep eval` and writes results/eval-*.json.
 
-usage: measure_quality.py suite | uniform | keys | at-bytes | tasks | selectors | variants |
-                          sensitivity
-       (after ./dev build)
+usage: measure_quality.py [SET...]     (default: all sets; after ./dev build)
 
-Minutes to an hour on two cores. Tasks run one by one, the sensitivity grid plan by plan, and the
-file is written after each: started again, a measurement goes on where it stopped.
+As many evaluations run side by side as there are processors, each on one thread: what they measure
+does not depend on either. A file is written after every task (of the sensitivity grid: every plan),
+so a measurement that was stopped goes on where it was; delete a file to measure it anew.
 """
 
+import concurrent.futures
 import itertools
 import json
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 
 import common
 
@@ -22,37 +22,42 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 
-MAIN = ["f16", "mikv-4", "mikv", "mikv-c", "mikv-int8", "mikv-int4", "rtn2", "h2o", "snapkv",
-        "streaming", "random"]
-SETS = {  # tasks, then options
-    "suite": ("kld lines passkey ppl",
-              ["--limit", "4096", "--samples", "10", "--plans", " ".join(MAIN)]),
-    "uniform": ("kld lines", ["--limit", "4096", "--samples", "10", "--plans",
-                              "f16 q8_0 q4_0 rtn4 rtn3"]),
-    "keys": ("kld lines", ["--limit", "4096", "--samples", "10", "--plans",
-                           "f16 rtn2:low.k=u4 rtn2:low.k=u3 mikv-int4:low.k=u4 "
-                           "mikv-int8:keep=0.1,low.k=u4"]),
-    "at-bytes": ("lines kld passkey",
-                 ["--at-bytes", "35%", "--limit", "4096", "--samples", "10", "--plans",
-                  "f16 mikv mikv-c mikv-c:low=u3 mikv-int8 h2o snapkv streaming random"]),
-    "selectors": ("kld lines passkey kv_recall",
-                  ["--limit", "4096", "--samples", "10", "--plans",
-                   "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
-                   "streaming random pyramidkv adakv"]),
-    "variants": ("kld lines", ["--limit", "4096", "--samples", "10", "--plans",
-                               "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing "
-                               "expected:recent=0.5"]),
+EVICTION = "h2o snapkv streaming random"
+EQUAL = "lines kld passkey"
+SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
+    "suite": ("ppl kld lines passkey", [],
+              f"f16 mikv-4 mikv mikv-c mikv-int8 mikv-int4 rtn2 {EVICTION}"),
+    "uniform": ("kld lines passkey", [],
+                "f16 q8_0 q4_0 q4_0-rot rtn4 rtn4:low=u4gt rtn3 rtn3:low=u3gt"),
+    "keys": ("kld lines passkey", [],
+             "f16 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre rtn3:low.k=u4gt "
+             "rtn3:low.k=u4gt,transform=centre mikv:keep=0.03,low.k=u4gt,transform=centre "
+             "mikv-int4:low.k=u4"),
+    "bytes-rtn4": (EQUAL, ["--at-bytes", "5.37"],
+                   "f16 rtn4 mikv-c mikv-c:low.v=u2 mikv-c:transform=none mikv:low=u3 "
+                   f"mikv-c:low=u4gt {EVICTION}"),
+    "bytes-rtn3": (EQUAL, ["--at-bytes", "4.03"],
+                   f"f16 rtn3 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre {EVICTION}"),
+    "bytes-mikv": (EQUAL, ["--at-bytes", "6.56"],
+                   f"f16 mikv mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 {EVICTION}"),
+    "selectors": ("kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],
+                  "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
+                  "streaming random pyramidkv adakv"),
+    "variants": ("kld lines", ["--limit", "4096", "--samples", "10"],
+                 "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing expected:recent=0.5"),
     "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
-              ["--samples", "10", "--plans", "f16 mikv-4 mikv mikv-c rtn2 h2o"]),
+              ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }
-GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.1, 0.2, 0.4], "bits": [2, 3, 4], "group": [32, 64]}
-GRID_ARGS = ["--limit", "2048"], ["--limit", "5"]  # of kld, of lines
+GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
+        "group": [32, 64]}
+GRID_TASKS = {"kld": ["--limit", "2048"], "lines": ["--limit", "6"]}
+WRITING = threading.Lock()
 
 
 def evaluate(arguments):
-    """The JSON of one call; its progress goes to stderr."""
-    done = subprocess.run([KVKEEP, "eval", *arguments, "--json"], cwd=ROOT, check=True,
-                          stdout=subprocess.PIPE)
+    """The JSON of one call."""
+    done = subprocess.run([KVKEEP, "eval", "-t", "1", *arguments, "--json"], cwd=ROOT, check=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return json.loads(done.stdout)
 
 
@@ -65,23 +70,30 @@ def write(name, result):
     os.replace(path + ".part", path)
 
 
-def add(name, arguments, found):
-    """The file's result with the rows of one more call, written."""
+def known(name):
+    """What a file already has: its rows by task and plan as typed."""
     rows = (common.load(RESULTS, name) or {"results": []})["results"]
-    command = f"tools/results/measure_quality.py {arguments}"
-    write(name, {**found, "command": command, "results": rows + found["results"]})
+    return {(row["task"], row["preset"]): row for row in rows}
 
 
-def known(name, key):
-    """What the file already has, by a function of a row."""
-    return {key(row) for row in (common.load(RESULTS, name) or {"results": []})["results"]}
+def measure(name, task, arguments, order):
+    """Runs one task and writes the file's rows with it, in the order of `order`."""
+    found = evaluate(["--tasks", task, *arguments])
+    with WRITING:
+        rows = list(known(name).values()) + found["results"]
+        rows.sort(key=lambda row: order.index(row["task"]))
+        which = name.removeprefix("eval-").removesuffix(".json")
+        write(name, {**found, "command": f"tools/results/measure_quality.py {which}",
+                     "results": rows})
+    print(f"{name}: {' '.join(['--tasks', task, *arguments])}", file=sys.stderr, flush=True)
 
 
-def by_task(name, which):
-    tasks, options = SETS[which]
-    for task in tasks.split():
-        if task not in known(name, lambda row: row["task"]):
-            add(name, which, evaluate(["--tasks", task, *options]))
+def set_jobs(which):
+    tasks, options, plans = SETS[which]
+    name, order = f"eval-{which}.json", tasks.split()
+    done = {task for task, _ in known(name)}
+    return [(name, task, [*options, "--plans", plans], order)
+            for task in order if task not in done]
 
 
 def grid_plans():
@@ -91,25 +103,23 @@ def grid_plans():
                f"low=rtn:k={layout},v={layout};transform=none")
 
 
-def sensitivity(name):
-    with tempfile.TemporaryDirectory() as folder:
-        reference = os.path.join(folder, "f16.kld")
-        evaluate(["--tasks", "kld", "--plans", "f16", *GRID_ARGS[0], "--kld-save", reference])
-        more = {"kld": [*GRID_ARGS[0], "--kld-ref", reference], "lines": GRID_ARGS[1]}
-        for plan, task in itertools.product(grid_plans(), more):
-            if (plan, task) not in known(name, lambda row: (row["preset"], row["task"])):
-                add(name, "sensitivity",
-                    evaluate(["--tasks", task, "--plans", plan, *more[task]]))
+def grid_jobs():
+    name, order = "eval-sensitivity.json", list(GRID_TASKS)
+    done = known(name)
+    return [(name, task, [*options, "--plans", plan], order)
+            for plan in grid_plans() for task, options in GRID_TASKS.items()
+            if (task, plan) not in done]
 
 
 def main(arguments):
-    if len(arguments) != 1 or arguments[0] not in [*SETS, "sensitivity"]:
-        sys.exit(__doc__)
-    name = f"eval-{arguments[0]}.json"
-    if arguments[0] == "sensitivity":
-        sensitivity(name)
-    else:
-        by_task(name, arguments[0])
+    sets = arguments or [*SETS, "sensitivity"]
+    if not set(sets) <= {*SETS, "sensitivity"}:
+        sys.exit(__doc__ + f"\nsets: {' '.join([*SETS, 'sensitivity'])}")
+    jobs = [job for which in sets
+            for job in (grid_jobs() if which == "sensitivity" else set_jobs(which))]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(measure, *job) for job in jobs]:
+            done.result()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 eval-suite.json        the presets, each with its own bytes
 eval-uniform.json      every token at the same bits
 eval-keys.json         keys of the low tier at more bits than its values
-eval-at-bytes.json     plans at equal bytes (--at-bytes)
+eval-bytes-*.json      plans at equal bytes (--at-bytes): those of rtn4, rtn3 and mikv
 eval-tasks.json        the other tasks
 eval-sensitivity.json  a grid of plans: scorer x keep x bits x group of the low tier
 """
@@ -108,14 +108,16 @@ def uniform(result):
 
 def keys(result):
     return section(result, "Keys finer than values",
-                   "The low tier's values stay at 2 bits. The protocol of the presets.",
+                   "With and without their mean removed; `gt`: one group a row. The protocol "
+                   "of the presets.",
                    pivot(result))
 
 
 def at_bytes(result):
     fitted = result["at_bytes"]
     worst = max((abs(plan["deviation"]) for plan in fitted["plans"]), default=0)
-    return section(result, f"Quality at equal bytes: {fitted['asked']} of the f16 cache",
+    unit = "of the f16 cache" if fitted["asked"].endswith("%") else "bits per value"
+    return section(result, f"Quality at equal bytes: {fitted['asked']} {unit}",
                    f"`keep` of each plan is fitted to {fitted['bytes']:,} bytes at "
                    f"{fitted['tokens']:,} tokens, everything counted; blocks of 64 tokens leave "
                    f"deviations of up to {100 * worst:.1f} %.",
@@ -144,22 +146,41 @@ def sensitivity(result):
         across = sorted({place[1] for place in rows})
         titles = ["scorer", "keep:"] + [f"int{b}, group {g}:" for b, g in across]
         title, show = COLUMNS[task][0]
-        body = [[scorer, keep] + [cell(rows.get(((scorer, keep), x)), show) for x in across]
+        heat = ranks({place: goodness(row) for place, row in rows.items()})
+        body = [[scorer, keep] + [cell(rows, ((scorer, keep), x), show, heat) for x in across]
                 for scorer, keep in down]
         parts.append(f"{title.rstrip(':')} (bits per value):\n\n{common.table(titles, body)}")
     return section(result, "Sensitivity of `mikv`",
                    "What the share of important tokens, the bits and groups of all others, and the "
-                   "scorer are worth.", "\n\n".join(parts))
+                   "scorer are worth. Colours are fifths of each table, from the best, "
+                   f"{HEAT[0]}, to the worst, {HEAT[-1]}.", "\n\n".join(parts))
 
 
-def cell(row, show):
-    if row is None:
+HEAT = "\U0001f7e9\U0001f7e8\U0001f7e7\U0001f7e5\U0001f7eb"  # green, yellow, orange, red, brown
+
+
+def goodness(row):
+    """More is better."""
+    return -row["metrics"]["mean"] if row["task"] == "kld" else row["metrics"]["accuracy"]
+
+
+def ranks(values):
+    """For each place the fifth it is in among the distinct values, 0 = best."""
+    distinct = sorted(set(values.values()), reverse=True)
+    return {place: len(HEAT) * distinct.index(value) // len(distinct)
+            for place, value in values.items()}
+
+
+def cell(rows, place, show, heat):
+    if place not in rows:
         return ""
-    return f"{show(row['metrics'])} ({row['cache']['bits_per_value']:.2f})"
+    row = rows[place]
+    return f"{HEAT[heat[place]]} {show(row['metrics'])} ({row['cache']['bits_per_value']:.2f})"
 
 
 PARTS = {"eval-suite.json": suite, "eval-uniform.json": uniform, "eval-keys.json": keys,
-         "eval-at-bytes.json": at_bytes, "eval-tasks.json": other_tasks,
+         "eval-bytes-rtn4.json": at_bytes, "eval-bytes-rtn3.json": at_bytes,
+         "eval-bytes-mikv.json": at_bytes, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 
 

@@ -39,9 +39,17 @@ class Quality(unittest.TestCase):
     def test_grid(self):
         plan = ("scorer=h2o;budget=uniform:keep=0.1,mid_keep=0,recent=0.5;high=f16;"
                 "low=rtn:k=u2g32,v=u2g32")
-        text = quality.sensitivity(result(row("lines", "mikv", plan, {"samples": 5}, LINES)))
+        worse = plan.replace("keep=0.1", "keep=0.05")
+        text = quality.sensitivity(result(
+            row("lines", "mikv", plan, {"samples": 5}, LINES),
+            row("lines", "mikv", worse, {"samples": 5}, {**LINES, "accuracy": 0.5})))
         self.assertIn("| scorer | keep | int2, group 32 |", text)
-        self.assertIn("| h2o | 0.1 | 0.88 [0.80, 0.95] (3.46) |", text)
+        self.assertIn("| h2o | 0.1 | \U0001f7e9 0.88 [0.80, 0.95] (3.46) |", text)
+        self.assertIn("| h2o | 0.05 | \U0001f7e7 0.50 [0.80, 0.95] (3.46) |", text)
+
+    def test_heat_is_fifths(self):
+        self.assertEqual(list(quality.ranks(dict(enumerate([9, 7, 5, 3, 1, 9]))).values()),
+                         [0, 1, 2, 3, 4, 0])
 
     def test_equal_bytes(self):
         found = result(row("lines", "h2o:keep=0.2", "", {"samples": 5}, LINES))
