@@ -201,6 +201,34 @@ TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
     }
 }
 
+// Blocks of the low tier that were coded with other factors than those before them.
+TEST(Attention, EveryEpochIsReadWithItsOwnQuery) {
+  for (const char* plan : {"mikv:transform=centre+balance:refresh=64,attend=exact",
+                           "rtn4:transform=balance:refresh=64+hadamard,attend=exact"}) {
+    Fixture f(plan, {2, 3, 32, 2});
+    std::vector<std::vector<double>> mass;
+    for (int rows : {100, 80, 120, 90}) {
+      f.append(rows);
+      auto q = f.normals(f.q_size(rows));
+      for (float& x : q) x *= static_cast<float>(rows);
+      f.pipeline.observe_queries(0, q.data(), rows, 3, f.tokens - rows);
+      f.demote(true);
+    }
+    EXPECT_GT(f.pipeline.transforms().epochs({0, 1}), 2) << plan;
+    for (int rows : {1, 40}) {
+      f.append(rows);
+      const auto q = f.normals(f.q_size(rows));
+      std::vector<float> out(q.size());
+      const auto expected = f.oracle(rows, q, &mass);
+      if (rows == 1)
+        f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
+      else
+        f.prefill.attend(&f.cache, 0, rows, q.data(), out.data(), &f.pool);
+      expect_close(out, expected, plan);
+    }
+  }
+}
+
 // What integers add on Gaussian data, against softmax in double precision over the same codes. A
 // cache of 8-bit codes, which meet 14-bit factors, loses no more than an exact one is allowed to.
 TEST(Attention, IntegersAddLittleOnGaussianData) {

@@ -16,9 +16,7 @@ DecodeAttention::DecodeAttention(const Pipeline* pipeline, const HeadCounts& hea
     : pipeline_(pipeline), heads_(heads), stride_((heads.head_dim + 15) / 16 * 16) {
   const size_t rows = static_cast<size_t>(heads.kv_heads * heads.gqa_ratio);
   exact_q_.resize(rows * static_cast<size_t>(stride_));
-  coded_q_.resize(rows * static_cast<size_t>(stride_));
   totals_.resize(rows);
-  if (pipeline->attends_in_integers()) query_codes_.resize(pipeline->levels().size() * rows);
 }
 
 size_t DecodeAttention::scratch_bytes() const {
@@ -28,20 +26,33 @@ size_t DecodeAttention::scratch_bytes() const {
 }
 
 void DecodeAttention::prepare_queries(int layer, const float* q) {
-  const int rows = heads_.kv_heads * heads_.gqa_ratio;
+  const int rows = q_heads();
   const float scale = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < heads_.head_dim; ++c)
       exact_q_[static_cast<size_t>(r * stride_ + c)] = scale * q[r * heads_.head_dim + c];
-  std::memcpy(coded_q_.data(), exact_q_.data(), exact_q_.size() * sizeof(float));
-  const int group = heads_.gqa_ratio;
-  for (const auto& transform : pipeline_->transforms())
-    for (int h = 0; h < heads_.kv_heads; ++h)
-      transform->query({layer, h}, coded_q_.data() + h * group * stride_, group, stride_);
+  int epochs = 1;
+  for (int h = 0; h < heads_.kv_heads; ++h)
+    epochs = std::max(epochs, pipeline_->transforms().epochs({layer, h}));
+  const auto all = static_cast<size_t>(epochs * rows);
+  coded_q_.resize(all * static_cast<size_t>(stride_));
+  if (pipeline_->attends_in_integers()) query_codes_.resize(all * pipeline_->levels().size());
+  for (int h = 0; h < heads_.kv_heads; ++h)
+    for (int epoch = 0; epoch < pipeline_->transforms().epochs({layer, h}); ++epoch)
+      prepare_coded({layer, h}, epoch);
+}
+
+// The queries of one kv_head as rows coded in this epoch want them.
+void DecodeAttention::prepare_coded(HeadIndex head, int epoch) {
+  const int group = heads_.gqa_ratio, first = head.kv_head * group * stride_;
+  float* q = coded_q(epoch, head.kv_head);
+  std::memcpy(q, exact_q_.data() + first, static_cast<size_t>(group * stride_) * sizeof(float));
+  for (const auto& transform : pipeline_->transforms().chain(head, epoch))
+    transform->query(head, q, group, stride_);
   for (int i = 0; i < static_cast<int>(pipeline_->levels().size()); ++i)
     if (const Level& level = pipeline_->levels()[static_cast<size_t>(i)]; integer_keys(level))
-      kernels().quantize_query[static_cast<size_t>(level.k.id)](level.k, coded_q_.data(), stride_,
-                                                                rows, query_codes(i));
+      kernels().quantize_query[static_cast<size_t>(level.k.id)](
+          level.k, q, stride_, group, query_codes(epoch, i, head.kv_head));
 }
 
 void DecodeAttention::plan_items(const Sequence& cache, int layer) {
@@ -51,11 +62,14 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
   for (int h = 0; h < heads_.kv_heads; ++h) {
     for (int level = 0; level < cache.levels(); ++level) {
       const int blocks = cache.tier(layer, h, level).blocks();
-      const bool scored = pipeline_->levels()[static_cast<size_t>(level)].scored;
-      for (int b = 0; b < blocks; b += kRangeBlocks) {
-        const int end = std::min(b + kRangeBlocks, blocks);
-        items_.push_back({h, level, b, end, items_.size() * group, rows});
-        if (scored) rows += static_cast<size_t>(end - b) * group;
+      const Level& stored = pipeline_->levels()[static_cast<size_t>(level)];
+      const Transforms& transforms = pipeline_->transforms();
+      for (int b = 0, end = 0; b < blocks; b = end) {
+        const int epoch = stored.coded ? transforms.epoch({layer, h}, b) : 0;
+        end = std::min(b + kRangeBlocks, blocks);
+        if (stored.coded) end = std::min(end, transforms.last_block({layer, h}, epoch));
+        items_.push_back({h, level, epoch, b, end, items_.size() * group, rows});
+        if (stored.scored) rows += static_cast<size_t>(end - b) * group;
       }
     }
   }
@@ -71,13 +85,15 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
 
 // Logits of one block; key blocks are read in order, so `next` is fetched meanwhile.
 void DecodeAttention::score_block(const Item& item, const std::byte* part, const std::byte* next,
-                                  int count, float* logits) const {
+                                  int count, float* logits) {
   const Level& level = pipeline_->levels()[static_cast<size_t>(item.level)];
   const auto id = static_cast<size_t>(level.k.id);
   const KernelTable& table = kernels();
-  const int group = heads_.gqa_ratio, row = item.kv_head * group;
-  const float* q = (level.coded ? coded_q_ : exact_q_).data() + row * stride_;
-  const QueryCodes* codes = integer_keys(level) ? query_codes(item.level) + row : nullptr;
+  const int group = heads_.gqa_ratio;
+  const float* q = level.coded ? coded_q(item.epoch, item.kv_head)
+                               : exact_q_.data() + item.kv_head * group * stride_;
+  const QueryCodes* codes =
+      integer_keys(level) ? query_codes(item.epoch, item.level, item.kv_head) : nullptr;
   for (int h = 0; h < group; h += kMaxKernelHeads) {
     const int heads = std::min(kMaxKernelHeads, group - h);
     float* to = logits + h * kBlockTokens;
@@ -116,6 +132,7 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
   const auto accumulate =
       (integer(level) ? table.accumulate_codes
                       : table.accumulate_block)[static_cast<size_t>(level.v.id)];
+  const Transforms::Chain& chain = pipeline_->transforms().chain({layer, item.kv_head}, item.epoch);
   AttentionState* states = states_.data() + item.state;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
@@ -123,7 +140,7 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
     const size_t block = item.weights + static_cast<size_t>((b - item.first_block) * group);
     float* logits = level.scored ? weights_.data() + block * kBlockTokens : block_logits;
     score_block(item, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, logits);
-    for (const auto& transform : pipeline_->transforms()) {
+    for (const auto& transform : chain) {
       if (!level.coded || !transform->has_bias()) continue;
       int32_t positions[kBlockTokens];
       tier.positions(b, count, positions);
@@ -138,7 +155,6 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
                  stride_);
   }
   if (!level.coded) return;
-  const auto& chain = pipeline_->transforms();
   for (auto it = chain.rbegin(); it != chain.rend(); ++it)
     (*it)->inverse_value(states[0].out, group, stride_);
 }

@@ -1,7 +1,8 @@
 // Attention of one new token over all tiers of a layer, straight from the packed bytes.
 //
 // Work items are ranges of 2,048 slots of one (kv_head, tier), whatever the number of threads, so
-// results do not depend on it; every item unpacks its blocks once for all q_heads of the group.
+// results do not depend on it; every item unpacks its blocks once for all q_heads of the group. An
+// item ends where an epoch of the transforms does, so that it is read with one query.
 // Where the plan attends in integers, coded tiers are read with a query rounded once per step; f16
 // tiers are always exact. Partial states are merged per q_head, then the attention mass of ranked
 // slots goes to the scorer.
@@ -32,7 +33,7 @@ class DecodeAttention {
 
  private:
   struct Item {
-    int kv_head, level, first_block, last_block;
+    int kv_head, level, epoch, first_block, last_block;
     size_t state;    // index of its first AttentionState, gqa_ratio of them
     size_t weights;  // row of its first block's weights [gqa_ratio][64], if the level is scored
   };
@@ -41,14 +42,18 @@ class DecodeAttention {
   bool integer(const Level& level) const { return level.coded && pipeline_->attends_in_integers(); }
   // Keys by channel are widened all the same.
   bool integer_keys(const Level& level) const { return integer(level) && !by_channel(level.k.id); }
-  QueryCodes* query_codes(int level) {
-    return query_codes_.data() + static_cast<size_t>(level) * totals_.size();
+  // Rows of the kv_head's first q_head, of [epochs][q_heads] and [epochs][levels][q_heads].
+  float* coded_q(int epoch, int kv_head) {
+    return coded_q_.data() + (epoch * q_heads() + kv_head * heads_.gqa_ratio) * stride_;
   }
-  const QueryCodes* query_codes(int level) const {
-    return query_codes_.data() + static_cast<size_t>(level) * totals_.size();
+  QueryCodes* query_codes(int epoch, int level, int kv_head) {
+    const int levels = static_cast<int>(pipeline_->levels().size());
+    return query_codes_.data() + (epoch * levels + level) * q_heads() + kv_head * heads_.gqa_ratio;
   }
+  int q_heads() const { return heads_.kv_heads * heads_.gqa_ratio; }
+  void prepare_coded(HeadIndex head, int epoch);
   void score_block(const Item& item, const std::byte* part, const std::byte* next, int count,
-                   float* logits) const;
+                   float* logits);
   void softmax_step(float* logits, int count, AttentionState* states, float* maxima) const;
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
@@ -58,12 +63,12 @@ class DecodeAttention {
   HeadCounts heads_;
   int stride_;                           // floats of a padded query or output row
   AlignedBuffer<float> exact_q_;         // [q_heads][stride], scaled by head_dim^-1/2
-  AlignedBuffer<float> coded_q_;         // the same in the transformed basis
+  AlignedBuffer<float> coded_q_;         // the same in the basis of each epoch
   AlignedBuffer<float> outs_;            // [states][stride]
   AlignedBuffer<float> weights_;         // of scored levels: exp(logit - maximum) [rows][64],
   AlignedBuffer<float> maxima_;          // the maximum [rows]; a row is (block, q_head)
   AlignedBuffer<float> block_logits_;    // [workers][gqa_ratio][64]
-  std::vector<QueryCodes> query_codes_;  // [levels][q_heads]
+  std::vector<QueryCodes> query_codes_;  // [epochs][levels][q_heads]
   std::vector<AttentionState> states_;
   std::vector<Item> items_;
   std::vector<AttentionState> totals_;  // [q_heads]

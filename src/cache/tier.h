@@ -74,6 +74,10 @@ class Tier {
   void positions(int block, int count, int32_t* out) const;
   // Scores are held as f16 (range 65504, nearest), only if the shape has them.
   float score(int slot) const;
+  // Those of a block, [64], writable as parts are.
+  uint16_t* scores(int block) {
+    return reinterpret_cast<uint16_t*>(own(block) + shape_.score_offset());
+  }
   void set_score(int slot, float score);
   // Position and score of `from` go to `to`; the parts are the caller's to move.
   void move_tags(int to, int from);

@@ -15,8 +15,6 @@
 namespace kvkeep {
 namespace {
 
-constexpr int kMaxTransformContext = 1 << 22;  // tables grow with the context
-
 Result<PartShape> shape_of(const Plan::Slot& slot, const char* side, int head_dim) {
   const auto layout = parse_layout(slot.param(side));
   if (!layout) return tl::unexpected(layout.error());
@@ -51,44 +49,26 @@ bool to_f16(const float* row, int n, uint16_t* out) {
 
 }  // namespace
 
-Pipeline::Pipeline(const Plan& plan, const TransformContext& context)
+Pipeline::Pipeline(const Plan& plan, const TransformContext& context, Transforms transforms)
     : context_(context),
       scorer_(make_scorer(plan.slot("scorer"))),
       observes_((*find_method("scorer", plan.slot("scorer").method))->observes),
-      fitted_(static_cast<size_t>(context.layers * context.kv_heads)),
+      transforms_(std::move(transforms)),
       evicts_(plan.slot("low").method == "drop"),
       integer_(plan.slot("attend").method == "integer") {}
 
 Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& context) {
-  Pipeline made(plan, context);
+  auto transforms = Transforms::make(plan, context);
+  if (!transforms) return tl::unexpected(transforms.error());
+  Pipeline made(plan, context, *std::move(transforms));
   auto budget = make_budget(plan, {context.layers, context.kv_heads});
   if (!budget) return tl::unexpected(budget.error());
   made.budget_ = *std::move(budget);
-  KVKEEP_TRY(made.make_transforms(plan));
   KVKEEP_TRY(made.make_levels(plan));
+  const bool stays = made.levels_.size() == 2 && !made.evicts_;
+  KVKEEP_TRY(made.transforms_.allow_epochs(stays));
   made.choose_tags(plan);
   return made;
-}
-
-Result<void> Pipeline::make_transforms(const Plan& plan) {
-  for (const Plan::Slot& slot : plan.slots()) {
-    if (slot.slot != "transform") continue;
-    if (slot.method != "none" && context_.context > kMaxTransformContext)
-      return bad_input("plan: slot 'transform', {}: allowed are contexts up to {}, found {}",
-                       slot.method, kMaxTransformContext, context_.context);
-    auto transform = make_transform(slot, context_);
-    if (!transform) continue;
-    if (!transforms_.empty() && transforms_.back()->order() >= transform->order())
-      return bad_input(
-          "plan: slot 'transform': {} must come earlier; allowed: centre+balance+hadamard",
-          slot.method);
-    if (transform->observes_queries())
-      query_max_.resize(
-          static_cast<size_t>(context_.layers * context_.kv_heads * context_.head_dim));
-    needs_fit_ |= transform->needs_fit();
-    transforms_.push_back(std::move(transform));
-  }
-  return {};
 }
 
 Result<void> Pipeline::make_levels(const Plan& plan) {
@@ -122,8 +102,7 @@ void Pipeline::choose_tags(const Plan& plan) {
   } else if (gqa == "mean") {
     gqa_ = GqaAggregate::mean;
   }
-  const bool asked = std::any_of(transforms_.begin(), transforms_.end(),
-                                 [](const auto& transform) { return transform->has_bias(); });
+  const bool asked = transforms_.has_bias();
   for (size_t i = 0; i < levels_.size(); ++i) {
     Level& level = levels_[i];
     const bool last = i + 1 == levels_.size(), leaves = !last || evicts_;
@@ -143,7 +122,7 @@ void Pipeline::choose_tags(const Plan& plan) {
 Pipeline Pipeline::fork() const {
   Pipeline copy(*this);
   copy.budget_ = budget_->clone();
-  for (auto& transform : copy.transforms_) transform = transform->clone();
+  copy.transforms_ = transforms_.fork();
   return copy;
 }
 
@@ -181,15 +160,16 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
 
 void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const float> mass,
                              int rows) const {
-  float scores[kBlockTokens];
-  for (int i = 0; i < count; ++i) scores[i] = tier->score(block * kBlockTokens + i);
-  scorer_->update({mass, rows, {scores, static_cast<size_t>(count)}});
+  const auto n = static_cast<size_t>(count);
+  uint16_t* kept = tier->scores(block);
+  float scores[kBlockTokens] = {};
+  kernels().f16_to_f32(kept, scores, count);
+  scorer_->update({mass, rows, {scores, n}});
   // The mass itself is as good a source of noise as any, and the same for every number of threads.
-  for (int i = 0; i < count; ++i) {
-    const auto noise = hash64(std::bit_cast<uint32_t>(mass[static_cast<size_t>(i)]));
-    tier->set_score(block * kBlockTokens + i,
-                    round_score(scores[i], static_cast<uint32_t>(noise >> 32)));
-  }
+  uint64_t word = 0;
+  for (size_t i = 0; i < n; ++i) word = std::rotl(word, 5) ^ std::bit_cast<uint32_t>(mass[i]);
+  round_scores(scores, static_cast<uint32_t>(hash64(word) >> 32));
+  kernels().f32_to_f16(scores, kept, count);
 }
 
 // At most kDemoteBatch slots.
@@ -204,7 +184,7 @@ void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
     tags[i] = {from.position(slots[i]), source.scored ? from.score(slots[i]) : 0.0f};
     const auto row = i * static_cast<size_t>(context_.head_dim);
     if (source.coded) continue;
-    for (const auto& transform : transforms_) {
+    for (const auto& transform : transforms_.newest(head)) {
       transform->forward_key(head, k + row, tags[i].position);
       transform->forward_value(v + row);
     }
@@ -216,52 +196,35 @@ void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
 void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_ratio,
                                int first_position) {
   if (queries_) queries_->observe(layer, q, rows, gqa_ratio, first_position);
-  const auto d = static_cast<size_t>(context_.head_dim);
-  const auto first = static_cast<size_t>(layer * context_.kv_heads);
-  if (query_max_.empty() || fitted_[first]) return;
-  for (int r = 0; r < rows; ++r)
-    for (size_t h = 0; h < static_cast<size_t>(context_.kv_heads); ++h) {
-      float* top = query_max_.data() + (first + h) * d;
-      for (int g = 0; g < gqa_ratio; ++g)
-        for (size_t c = 0; c < d; ++c) top[c] = std::max(top[c], std::fabs(*q++));
-    }
+  transforms_.observe_queries(layer, q, rows, gqa_ratio);
 }
 
-void Pipeline::fit(const Sequence& cache, HeadIndex head) {
-  const auto index = static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head);
-  if (fitted_[index]) return;
-  fitted_[index] = 1;
-  if (std::none_of(transforms_.begin(), transforms_.end(),
-                   [](const auto& transform) { return transform->needs_fit(); }))
-    return;
+// Copies of the newest exact rows' keys, and their positions, ascending.
+Pipeline::Sample Pipeline::sample(const Sequence& cache, HeadIndex head, size_t most) const {
   const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
-  const auto n = static_cast<size_t>(tier.size()), d = static_cast<size_t>(context_.head_dim);
-  std::vector<float> keys(n * d), values(n * d);
-  std::vector<int32_t> positions(n);
-  read_rows(cache, head, 0, 0, tier.size(), keys.data(), values.data());
-  for (size_t i = 0; i < n; ++i) positions[i] = tier.position(static_cast<int>(i));
-  FitInput input{keys, positions, {}};
-  if (!query_max_.empty()) input.query_max = {query_max_.data() + index * d, d};
-  for (const auto& transform : transforms_) {
-    transform->fit(head, input);
-    for (size_t i = 0; i < n; ++i) transform->forward_key(head, keys.data() + i * d, positions[i]);
-  }
+  std::vector<int> slots = slots_by_position(tier);
+  if (slots.size() > most) slots.erase(slots.begin(), slots.end() - static_cast<ptrdiff_t>(most));
+  const size_t n = slots.size() * static_cast<size_t>(context_.head_dim);
+  Sample sample{std::vector<float>(n), {}};
+  std::vector<float> values(n);
+  gather_rows(levels_[0], tier, slots, sample.keys.data(), values.data());
+  for (int slot : slots) sample.positions.push_back(tier.position(slot));
+  return sample;
 }
 
-size_t Pipeline::transform_bytes() const {
-  size_t bytes = query_max_.capacity() * sizeof(float);
-  for (const auto& transform : transforms_) bytes += transform->state_bytes();
-  return bytes;
+void Pipeline::fit(const Sequence& cache, HeadIndex head, int tokens) {
+  if (!transforms_.needs_fit() || transforms_.fitted(head)) return;
+  Sample all = sample(cache, head, std::numeric_limits<size_t>::max());
+  transforms_.fit(head, tokens, all.keys, all.positions);
 }
 
 size_t Pipeline::statistics_bytes() const {
   return budget_->state_bytes() + (queries_ ? queries_->bytes() : 0);
 }
 
-size_t Pipeline::shared_bytes() const {
-  size_t bytes = 0;
-  for (const auto& transform : transforms_) bytes += transform->shared_bytes();
-  return bytes;
+void Pipeline::refit(const Sequence& cache, HeadIndex head, int tokens, int block) {
+  Sample newest = sample(cache, head, kRefitRows);
+  transforms_.refit(head, tokens, newest.keys, newest.positions, block);
 }
 
 // Tokens that levels 0 .. level may hold together.
@@ -280,8 +243,8 @@ int Pipeline::most(const Quota& quota, int level) const {
 }
 
 bool Pipeline::waits_for_fit(HeadIndex head, int tokens) const {
-  const auto index = static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head);
-  return needs_fit_ && tokens < kFitRows && !fitted_[index] && levels_.size() > 1;
+  return transforms_.needs_fit() && tokens < kFitRows && !transforms_.fitted(head) &&
+         levels_.size() > 1;
 }
 
 int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const {
@@ -303,10 +266,15 @@ void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
   if (count == 0) return;
   Tier& tier = cache->tier(head.layer, head.kv_head, level);
   const bool last = level + 1 == static_cast<int>(levels_.size());
-  if (!last) fit(*cache, head);
+  if (!last) fit(*cache, head, tokens);
+  bool refits = level == 0 && transforms_.may_refit(head, tokens);
   std::vector<int> slots = choose(*cache, head, level, tokens, count);
   for (size_t i = 0; !last && i < slots.size();) {  // the first batch fills the last tile
     const int next = cache->tier(head.layer, head.kv_head, level + 1).size();
+    if (refits && next % kBlockTokens == 0) {
+      refit(*cache, head, tokens, next / kBlockTokens);
+      refits = false;
+    }
     const auto room = static_cast<size_t>(kDemoteBatch - next % kDemoteBatch);
     const size_t n = std::min(room, slots.size() - i);
     copy_down(cache, head, level, std::span(slots).subspan(i, n));
@@ -315,12 +283,17 @@ void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
   remove_rows(levels_[static_cast<size_t>(level)], &tier, std::move(slots));
 }
 
+// Rows of later epochs must not leave their block.
+bool Pipeline::bound(HeadIndex head, int level) const {
+  return level > 0 && transforms_.epochs(head) > 1;
+}
+
 bool Pipeline::can_take_back(const Sequence& cache, HeadIndex head, int from, int tokens) const {
   if (evicts_) return true;
   int found = 0;
   for (int level = 0; level < cache.levels(); ++level) {
     const Tier& tier = cache.tier(head.layer, head.kv_head, level);
-    if (!tier.knows_positions()) continue;
+    if (!tier.knows_positions() || bound(head, level)) continue;
     int here = 0;
     for (int slot = 0; slot < tier.size(); ++slot) here += tier.position(slot) >= from;
     if (here % levels_[static_cast<size_t>(level)].step() != 0) return false;  // would cut a group
@@ -333,7 +306,8 @@ void Pipeline::take_back(Sequence* cache, HeadIndex head, int from) const {
   for (int level = 0; level < cache->levels(); ++level) {
     Tier& tier = cache->tier(head.layer, head.kv_head, level);
     std::vector<int> slots;
-    for (int slot = 0; tier.knows_positions() && slot < tier.size(); ++slot)
+    if (!tier.knows_positions() || bound(head, level)) continue;
+    for (int slot = 0; slot < tier.size(); ++slot)
       if (tier.position(slot) >= from) slots.push_back(slot);
     remove_rows(levels_[static_cast<size_t>(level)], &tier, std::move(slots));
   }
@@ -355,12 +329,24 @@ void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int f
                                                         v + offset, d);
     slot += n;
   }
-  if (!stored.coded) return;
-  for (auto it = transforms_.rbegin(); it != transforms_.rend(); ++it) {
-    for (int i = 0; i < count; ++i)
-      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d,
-                         tier.knows_positions() ? tier.position(first + i) : 0);
-    (*it)->inverse_value(v, count, d);
+  if (stored.coded) undo_transforms(tier, head, first, count, k, v);
+}
+
+// Block by block: each has its own chain.
+void Pipeline::undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
+                               float* v) const {
+  const int d = context_.head_dim;
+  for (int slot = first; slot < first + count;) {
+    const int n = std::min(kBlockTokens - slot % kBlockTokens, first + count - slot);
+    const auto offset = static_cast<ptrdiff_t>(slot - first) * d;
+    const Transforms::Chain& chain = transforms_.of(head, slot / kBlockTokens);
+    for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
+      for (int i = 0; i < n; ++i)
+        (*it)->inverse_key(head, k + offset + static_cast<ptrdiff_t>(i) * d,
+                           tier.knows_positions() ? tier.position(slot + i) : 0);
+      (*it)->inverse_value(v + offset, n, d);
+    }
+    slot += n;
   }
 }
 

@@ -24,7 +24,7 @@
 #include "codec/level.h"
 #include "codec/query_stats.h"
 #include "codec/scorer/scorer.h"
-#include "codec/transform/transform.h"
+#include "codec/transforms.h"
 #include "kvkeep/plan.h"
 
 namespace kvkeep {
@@ -42,7 +42,7 @@ class Pipeline {
   // Coded tiers are read in integers; f16 tiers never are.
   bool attends_in_integers() const { return integer_; }
   bool observes_attention() const { return observes(observes_, Observes::attention); }
-  const std::vector<std::shared_ptr<Transform>>& transforms() const { return transforms_; }
+  const Transforms& transforms() const { return transforms_; }
 
   GqaAggregate gqa() const { return gqa_; }
 
@@ -95,19 +95,24 @@ class Pipeline {
   const Scorer& scorer() const { return *scorer_; }
 
   // Of all transforms: bytes of this sequence, and bytes every sequence of the model shares.
-  size_t transform_bytes() const;
+  size_t transform_bytes() const { return transforms_.state_bytes(); }
+  size_t shared_bytes() const { return transforms_.shared_bytes(); }
   // What the scorer and the budget know of this sequence beside the scores in the cache.
   size_t statistics_bytes() const;
-  size_t shared_bytes() const;
 
   // Bits a value costs in the accounting of the method's paper: codes, scales and minima of the
   // planned shares; no positions, scores, windows or slack.
   double paper_bits_per_value() const;
 
  private:
-  Pipeline(const Plan& plan, const TransformContext& context);
+  struct Sample {
+    std::vector<float> keys;  // [n][head_dim]
+    std::vector<int32_t> positions;
+  };
+  static constexpr size_t kRefitRows = 256;  // what a refit learns from
+
+  Pipeline(const Plan& plan, const TransformContext& context, Transforms transforms);
   Pipeline(const Pipeline&) = default;  // shares transforms
-  Result<void> make_transforms(const Plan& plan);
   Result<void> make_levels(const Plan& plan);
   void choose_tags(const Plan& plan);
   int most(const Quota& quota, int level) const;
@@ -125,7 +130,12 @@ class Pipeline {
   void read_slots(const Tier& tier, HeadIndex head, int level, std::span<const int> slots, float* k,
                   float* v) const;
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
-  void fit(const Sequence& cache, HeadIndex head);
+  void undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
+                       float* v) const;
+  Sample sample(const Sequence& cache, HeadIndex head, size_t most) const;
+  void fit(const Sequence& cache, HeadIndex head, int tokens);
+  void refit(const Sequence& cache, HeadIndex head, int tokens, int block);
+  bool bound(HeadIndex head, int level) const;
 
   TransformContext context_;
   std::shared_ptr<Budget> budget_;
@@ -133,13 +143,11 @@ class Pipeline {
   Observes observes_;
   std::optional<QueryStats> queries_;  // where the scorer observes queries
   GqaAggregate gqa_ = GqaAggregate::sum;
-  std::vector<std::shared_ptr<Transform>> transforms_;
+  Transforms transforms_;
   std::vector<Level> levels_;
-  std::vector<uint8_t> fitted_;   // [layers][kv_heads]
-  std::vector<float> query_max_;  // [layers][kv_heads][head_dim], if a transform observes queries
-  int prompt_ = 0;                // tokens
-  int allocated_ = 0;             // tokens when the budget last followed the scores
-  bool evicts_ = false, integer_ = false, needs_fit_ = false;
+  int prompt_ = 0;     // tokens
+  int allocated_ = 0;  // tokens when the budget last followed the scores
+  bool evicts_ = false, integer_ = false;
 };
 
 }  // namespace kvkeep

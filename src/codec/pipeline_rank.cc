@@ -15,7 +15,8 @@ void Pipeline::read_slots(const Tier& tier, HeadIndex head, int level, std::span
   const int d = context_.head_dim, count = static_cast<int>(slots.size());
   gather_rows(stored, tier, slots, k, v);
   if (!stored.coded) return;
-  for (auto it = transforms_.rbegin(); it != transforms_.rend(); ++it) {
+  const Transforms::Chain& chain = transforms_.first();  // rows of later ones do not move
+  for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
     for (int i = 0; i < count; ++i)
       (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d,
                          tier.position(slots[static_cast<size_t>(i)]));
@@ -28,7 +29,8 @@ Pipeline::Ranking Pipeline::rank(const Sequence& cache, HeadIndex head, int leve
   const Tier& tier = cache.tier(head.layer, head.kv_head, level);
   const Quota quota = this->quota(head, tokens);
   const bool exact = level == 0 && quota.exact < quota.high;  // above a coded high tier
-  const int first_pinned = exact ? quota.first_exact : quota.first_high;
+  const bool mid = levels_[static_cast<size_t>(level)].rung == Rung::mid;
+  const int first_pinned = exact ? quota.first_exact : mid ? quota.first_mid : quota.first_high;
   const int last_pinned = exact ? quota.sinks : std::max(quota.sinks, quota.prefix);
   Ranking ranking;
   ranking.slots = slots_by_position(tier);

@@ -59,10 +59,7 @@ struct Fixture {
   }
 
   // A transform has to learn from a sample first.
-  bool waits() const {
-    const auto& chain = pipeline.transforms();
-    return std::any_of(chain.begin(), chain.end(), [](const auto& t) { return t->needs_fit(); });
-  }
+  bool waits() const { return pipeline.transforms().needs_fit(); }
 
   Plan plan;
   int dim;
@@ -257,6 +254,22 @@ TEST(Pipeline, ALadderOfThreeGoesDownByScore) {
     for (int p : middle) EXPECT_TRUE(p >= 200 || mid.contains(p) || high.contains(p));
     for (int p = 0; p < 5; ++p) EXPECT_TRUE(now.contains(p)) << "the prefix is pinned";
   }
+}
+
+// Each level splits its share into heavy and recent: 50 high, 20 of them the newest; 50 middle, 30
+// of them the next newest; the others by score, which favours the oldest here.
+TEST(Pipeline, EveryLevelHasItsOwnRecentShare) {
+  Fixture f("diffkv:window=0,recent=0.4,mid_keep=0.25,mid_recent=0.6,norm=none", 64);
+  f.append(200);
+  for (int i = 0; i < 200; ++i) f.cache.tier(0, 0, 0).set_score(i, static_cast<float>(200 - i));
+  f.demote(true);
+  std::set<int> high, mid;
+  for (int p = 0; p < 30; ++p) high.insert(p);
+  for (int p = 180; p < 200; ++p) high.insert(p);
+  for (int p = 30; p < 50; ++p) mid.insert(p);
+  for (int p = 150; p < 180; ++p) mid.insert(p);
+  EXPECT_EQ(f.held(1), high);
+  EXPECT_EQ(f.held(2), mid);
 }
 
 TEST(Pipeline, AFixedQuotaStaysThatOfThePrompt) {

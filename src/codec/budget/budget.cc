@@ -13,6 +13,7 @@ Budget::Budget(const Plan& plan, const BudgetContext& context)
   keep_ = slot.number("keep");
   mid_keep_ = slot.number("mid_keep");
   recent_ = slot.number("recent");
+  mid_recent_ = slot.number("mid_recent");
   sinks_ = static_cast<int>(slot.number("sinks"));
   prefix_ = static_cast<int>(slot.number("prefix"));
   fixed_ = slot.param("quota") == "fixed";
@@ -60,6 +61,7 @@ Quota Budget::allocate(HeadIndex head, int tokens, int prompt) const {
   quota.prefix = std::min(prefix_, tokens);
   const int window = std::min(window_, tokens - quota.sinks);
   quota.first_high = tokens - std::min(newest(bounds.even), tokens - quota.sinks);
+  quota.first_mid = quota.first_high - static_cast<int>(mid_recent_ * (quota.mid - quota.high));
   quota.first_exact = exact_high_ ? quota.first_high : tokens - window;
   return quota;
 }

@@ -5,8 +5,9 @@
 // that sum over the heads: evenly, by depth, by the scores of their tokens. The rest holds for all
 // methods. In every head the newest max(window, floor(recent * H)) and the first max(sinks, prefix)
 // are pinned, and what is left of its places goes to the best scores (MiKV and H2O take half and
-// half). Where the high tier is coded, the exact tier holds the sinks and the newest `window`
-// alone. With quota=fixed all is a share of the prompt and stays what it was.
+// half). The middle level gives mid_recent of its places to the newest below those. Where the high
+// tier is coded, the exact tier holds the sinks and the newest `window` alone. With quota=fixed all
+// is a share of the prompt and stays what it was.
 //
 // A method is one .cc file and one row in methods.inc. Const members may be called from several
 // threads.
@@ -29,6 +30,7 @@ struct Quota {
   int sinks = 0;        // positions < sinks are pinned on every tier
   int prefix = 0;       // positions < prefix never go below the high tier
   int first_high = 0;   // positions >= this are pinned in the high tier
+  int first_mid = 0;    // positions >= this never go below the middle level
   int first_exact = 0;  // positions >= this are pinned in the exact tier
 };
 
@@ -84,7 +86,7 @@ class Budget {
   int newest(int even) const;
 
   BudgetContext context_;
-  double keep_, mid_keep_, recent_;
+  double keep_, mid_keep_, recent_, mid_recent_;
   int sinks_, prefix_, window_, demote_;
   bool exact_high_, fixed_;
 };

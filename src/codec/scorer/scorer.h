@@ -31,6 +31,9 @@ enum class Ballot { mass, below_mean };
 // The nearest-below or nearest-above value f16 can hold, the likelier the nearer: a kept score may
 // grow by far less than one step of f16 and still grows on average. `noise` is any well mixed word.
 float round_score(float score, uint32_t noise);
+// The same for the scores of a block, with words that one word makes.
+inline constexpr size_t kRoundedScores = 64;
+void round_scores(std::span<float, kRoundedScores> scores, uint32_t noise);
 
 // What one read showed of some slots of one tier; all spans of equal length.
 struct ScoreUpdate {

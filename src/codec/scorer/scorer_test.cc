@@ -60,6 +60,11 @@ TEST(Scorer, RoundedScoresAreF16AndGrowOnAverage) {
     EXPECT_NEAR(sum / 200 / (200 * step), 1.0, 0.1) << start;
   }
   for (float exact : {0.0f, 0.5f, -3.0f, 1024.0f}) EXPECT_EQ(round_score(exact, ~0u), exact);
+  float block[kRoundedScores];
+  std::fill_n(block, kRoundedScores, 1.0f + 0x1p-12f);  // a quarter of a step above 1
+  round_scores(block, 7);
+  EXPECT_EQ(std::count(block, block + kRoundedScores, 1.0f + 0x1p-10f), 16);
+  EXPECT_EQ(std::count(block, block + kRoundedScores, 1.0f), 48);
   EXPECT_EQ(round_score(1e30f, 1), 65504.0f);
   EXPECT_EQ(round_score(-1e30f, 1), -65504.0f);
   EXPECT_EQ(f32_to_f16(round_score(65503.9f, ~0u)), f32_to_f16(65504.0f));

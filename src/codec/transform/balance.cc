@@ -1,8 +1,9 @@
 // MiKV's dynamic outlier awareness (Yang et al. 2024, arXiv 2402.18096, eq. 2-4): per (layer,
 // kv_head, channel) b = sqrt(max|q| / max|k|) over the prompt; keys are coded as k * b and the
 // query is divided by b, so q . k stays and channels with large keys shrink into the common range.
-// It acts on keys after RoPE, only in coded tiers, and is frozen once the prompt is known. Under
-// GQA max|q| is taken over the q_heads of the group.
+// It acts on keys after RoPE, only in coded tiers, and is frozen once the prompt is known; with
+// refresh=n, rows coded n tokens later get factors of their own, from the queries since and the
+// newest keys. Under GQA max|q| is taken over the q_heads of the group.
 #include <algorithm>
 #include <cmath>
 
@@ -17,10 +18,13 @@ constexpr float kLeast = 0x1p-8f, kMost = 0x1p8f;  // keeps k * b within f16 rea
 
 class Balance : public Transform {
  public:
-  explicit Balance(const TransformContext& context)
-      : kv_heads_(context.kv_heads),
-        dim_(context.head_dim),
-        factors_(static_cast<size_t>(context.layers * context.kv_heads * context.head_dim)) {
+  // For `heads` heads; one stands for whichever head it is asked about.
+  Balance(int heads, int kv_heads, int head_dim, int refresh)
+      : kv_heads_(kv_heads),
+        dim_(head_dim),
+        refresh_(refresh),
+        fitted_(static_cast<size_t>(heads)),
+        factors_(static_cast<size_t>(heads * head_dim)) {
     std::fill_n(factors_.data(), factors_.size(), f32_to_f16(1.0f));
   }
 
@@ -28,9 +32,23 @@ class Balance : public Transform {
   int order() const override { return 1; }
   bool needs_fit() const override { return true; }
   bool observes_queries() const override { return true; }
-  size_t state_bytes() const override { return factors_.bytes(); }
+  size_t state_bytes() const override {
+    return factors_.bytes() + fitted_.capacity() * sizeof(int);
+  }
+
+  Refits refits() const override { return refresh_ > 0 ? Refits::asked : Refits::never; }
+  bool may_refit(HeadIndex head, int tokens) const override {
+    return refresh_ > 0 && tokens - fitted_[index(head)] >= refresh_;
+  }
+  std::optional<std::shared_ptr<Transform>> refit(HeadIndex head,
+                                                  const FitInput& input) const override {
+    auto fresh = std::make_shared<Balance>(1, kv_heads_, dim_, refresh_);
+    fresh->fit(head, input);
+    return fresh;
+  }
 
   void fit(HeadIndex head, const FitInput& input) override {
+    fitted_[index(head)] = input.tokens;
     for (int c = 0; c < dim_; ++c) {
       float key_max = 0.0f;
       for (size_t i = static_cast<size_t>(c); i < input.keys.size(); i += static_cast<size_t>(dim_))
@@ -53,20 +71,25 @@ class Balance : public Transform {
   }
 
  private:
+  size_t index(HeadIndex head) const {
+    return fitted_.size() == 1 ? 0 : static_cast<size_t>(head.layer * kv_heads_ + head.kv_head);
+  }
   uint16_t* factor(HeadIndex head) {
-    return factors_.data() + (head.layer * kv_heads_ + head.kv_head) * dim_;
+    return factors_.data() + index(head) * static_cast<size_t>(dim_);
   }
   const uint16_t* factor(HeadIndex head) const { return const_cast<Balance*>(this)->factor(head); }
 
-  int kv_heads_, dim_;
-  AlignedBuffer<uint16_t> factors_;  // b, f16 [layers][kv_heads][head_dim]
+  int kv_heads_, dim_, refresh_;     // refresh: tokens, 0 = never
+  std::vector<int> fitted_;          // [heads]: tokens seen then
+  AlignedBuffer<uint16_t> factors_;  // b, f16 [heads][head_dim]
 };
 
 }  // namespace
 
-std::unique_ptr<Transform> make_transform_balance(const Plan::Slot&,
+std::unique_ptr<Transform> make_transform_balance(const Plan::Slot& slot,
                                                   const TransformContext& context) {
-  return std::make_unique<Balance>(context);
+  return std::make_unique<Balance>(context.layers * context.kv_heads, context.kv_heads,
+                                   context.head_dim, static_cast<int>(slot.number("refresh")));
 }
 
 }  // namespace kvkeep

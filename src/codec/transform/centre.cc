@@ -6,6 +6,9 @@
 // numbers this is sum_i A_i cos(p w_i) + B_i sin(p w_i), A_i = Re(q_i conj m_i), B_i = Im(...).
 // With p = 64 a + b, (A, B) is turned by 64 a once for a run of slots, then one dot product with
 // the cosines and sines of b gives the bias of a slot; the tables stay small.
+//
+// The mean is frozen. When the text changes kind, the newest keys may lie no closer to it than to
+// zero; subtracting it would then add power, so rows coded from then on are coded as they are.
 #include <algorithm>
 #include <cmath>
 
@@ -21,8 +24,9 @@ constexpr int kStride = 64;  // positions are kStride * coarse + fine
 
 class Centre : public Transform {
  public:
-  explicit Centre(const TransformContext& context)
+  Centre(const TransformContext& context, bool guard)
       : context_(context),
+        guard_(guard),
         rope_(context.rope),
         pairs_(context.rope.dim / 2),
         means_(static_cast<size_t>(context.layers * context.kv_heads * context.head_dim)),
@@ -36,18 +40,41 @@ class Centre : public Transform {
   size_t state_bytes() const override { return means_.bytes() + fine_.bytes() + coarse_.bytes(); }
 
   void fit(HeadIndex head, const FitInput& input) override {
-    const auto [keys, positions, query_max] = input;
+    const auto& [keys, positions, query_max, tokens] = input;
     const auto dim = static_cast<size_t>(context_.head_dim);
     std::vector<double> sum(dim);
-    std::vector<float> row(dim);
+    float cosine[kMaxDim / 2], sine[kMaxDim / 2];
     for (size_t t = 0; t < positions.size(); ++t) {
-      std::copy_n(keys.data() + t * dim, dim, row.data());
-      rope_.apply(row.data(), positions[t], -1);
-      for (size_t c = 0; c < dim; ++c) sum[c] += row[c];
+      const float* key = keys.data() + t * dim;
+      angles(positions[t], cosine, sine);
+      for (int i = 0; i < pairs_; ++i) {  // turned back
+        const auto [a, b] = pair(i);
+        sum[static_cast<size_t>(a)] += key[a] * cosine[i] + key[b] * sine[i];
+        sum[static_cast<size_t>(b)] += key[b] * cosine[i] - key[a] * sine[i];
+      }
+      for (size_t c = static_cast<size_t>(context_.rope.dim); c < dim; ++c) sum[c] += key[c];
     }
     for (size_t c = 0; c < dim; ++c)
       mean(head)[c] = f32_to_f16(
           static_cast<float>(sum[c] / static_cast<double>(std::max<size_t>(positions.size(), 1))));
+  }
+
+  Refits refits() const override { return guard_ ? Refits::where_possible : Refits::never; }
+  bool may_refit(HeadIndex, int) const override { return guard_; }
+  std::optional<std::shared_ptr<Transform>> refit(HeadIndex head,
+                                                  const FitInput& input) const override {
+    const auto dim = static_cast<size_t>(context_.head_dim);
+    const size_t n = input.positions.size(), least = n - std::min<size_t>(n, kGuardRows);
+    double before = 0.0, after = 0.0;  // power
+    std::vector<float> row(dim);
+    for (size_t t = least; t < n; ++t) {
+      std::copy_n(input.keys.data() + t * dim, dim, row.data());
+      for (float x : row) before += x * x;
+      forward_key(head, row.data(), input.positions[t]);
+      for (float x : row) after += x * x;
+    }
+    if (n - least < kFewestGuardRows || after < before) return std::nullopt;
+    return nullptr;
   }
 
   void forward_key(HeadIndex head, float* key, int position) const override {
@@ -78,6 +105,7 @@ class Centre : public Transform {
 
  private:
   static constexpr int kMaxDim = 512;
+  static constexpr size_t kGuardRows = 64, kFewestGuardRows = 16;
 
   struct Pair {
     int a, b;
@@ -116,22 +144,30 @@ class Centre : public Transform {
     }
   }
 
-  void add_rotated_mean(HeadIndex head, float* key, int position, float sign) const {
-    const uint16_t* m = mean(head);
+  // cos and sin of p w_i for all pairs.
+  void angles(int position, float* cosine, float* sine) const {
     const float* x = row(coarse_, position / kStride);
     const float* y = row(fine_, position % kStride);
     for (int i = 0; i < pairs_; ++i) {
-      const auto [a, b] = pair(i);
-      const float cosine = x[i] * y[i] - x[pairs_ + i] * y[pairs_ + i];
-      const float sine = x[pairs_ + i] * y[i] + x[i] * y[pairs_ + i];
-      const float c = f16_to_f32(m[a]), s = f16_to_f32(m[b]);
-      key[a] += sign * (c * cosine - s * sine);
-      key[b] += sign * (c * sine + s * cosine);
+      cosine[i] = x[i] * y[i] - x[pairs_ + i] * y[pairs_ + i];
+      sine[i] = x[pairs_ + i] * y[i] + x[i] * y[pairs_ + i];
     }
-    for (int c = context_.rope.dim; c < context_.head_dim; ++c) key[c] += sign * f16_to_f32(m[c]);
+  }
+
+  void add_rotated_mean(HeadIndex head, float* key, int position, float sign) const {
+    float m[kMaxDim], cosine[kMaxDim / 2], sine[kMaxDim / 2];
+    kernels().f16_to_f32(mean(head), m, context_.head_dim);
+    angles(position, cosine, sine);
+    for (int i = 0; i < pairs_; ++i) {
+      const auto [a, b] = pair(i);
+      key[a] += sign * (m[a] * cosine[i] - m[b] * sine[i]);
+      key[b] += sign * (m[a] * sine[i] + m[b] * cosine[i]);
+    }
+    for (int c = context_.rope.dim; c < context_.head_dim; ++c) key[c] += sign * m[c];
   }
 
   TransformContext context_;
+  bool guard_;
   Rope rope_;
   int pairs_;
   AlignedBuffer<uint16_t> means_;  // [layers][kv_heads][head_dim], f16, before RoPE
@@ -141,9 +177,9 @@ class Centre : public Transform {
 
 }  // namespace
 
-std::unique_ptr<Transform> make_transform_centre(const Plan::Slot&,
+std::unique_ptr<Transform> make_transform_centre(const Plan::Slot& slot,
                                                  const TransformContext& context) {
-  return std::make_unique<Centre>(context);
+  return std::make_unique<Centre>(context, slot.param("guard") == "on");
 }
 
 }  // namespace kvkeep

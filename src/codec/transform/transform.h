@@ -7,11 +7,12 @@
 // Both ways must agree up to float32 rounding. A plan chains transforms: forward in order, inverse
 // in reverse, with ascending order(). A method is one .cc file and one row in methods.inc. Const
 // members may be called from several threads; fit() is called once per (layer, kv_head), before its
-// first row is coded.
+// first row is coded. Rows coded later may be given other state by refit(), see codec/transforms.h.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,13 +29,19 @@ struct TransformContext {
   RopeConfig rope;
 };
 
-// What a transform may learn from before it codes its first row.
+// What a transform may learn from: before it codes its first row, from all rows of the prompt;
+// later from the newest exact rows.
 struct FitInput {
   std::span<const float>
       keys;  // [n][head_dim], as the transforms before it in the chain leave them
   std::span<const int32_t> positions;  // [n]
-  std::span<const float> query_max;    // [head_dim]: largest |q| of the head's group so far
+  std::span<const float> query_max;    // [head_dim]: largest |q| of the head's group since the last
+  int tokens = 0;                      // seen so far
 };
+
+// Whether rows that are coded later may get other state: where the plan's tiers can do it, or the
+// plan asks for it and is refused where they cannot.
+enum class Refits { never, where_possible, asked };
 
 class Transform {
  public:
@@ -46,6 +53,15 @@ class Transform {
   virtual bool needs_fit() const { return false; }
   virtual bool observes_queries() const { return false; }
   virtual void fit(HeadIndex, const FitInput&) {}
+
+  virtual Refits refits() const { return Refits::never; }
+  // May refit() find anything after `tokens` tokens?
+  virtual bool may_refit(HeadIndex, int /*tokens*/) const { return false; }
+  // What the head's rows from now on are transformed with: nullopt = the same as before, nullptr =
+  // nothing. Rows coded before keep this transform.
+  virtual std::optional<std::shared_ptr<Transform>> refit(HeadIndex, const FitInput&) const {
+    return std::nullopt;
+  }
 
   virtual void forward_key(HeadIndex head, float* key, int position) const = 0;
   virtual void inverse_key(HeadIndex head, float* key, int position) const = 0;
