@@ -184,8 +184,9 @@ bool run_rounds(const std::vector<std::unique_ptr<Case>>& cases, int rounds,
 std::vector<LayoutPair> default_layouts() {
   std::vector<LayoutPair> pairs;
   for (int id = 0; id < kLayouts; ++id) {
-    const Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
+    Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
     if (by_channel(layout.id)) continue;  // keys only
+    if (layout_kind(layout.id) == LayoutKind::codebook) layout.group = kGroupToken;
     pairs.push_back({layout, layout});
   }
   const Layout u4{LayoutId::u4, kGroupHalf}, u2{LayoutId::u2, kGroupHalf};

@@ -38,7 +38,7 @@ TEST(ReadSum, TouchesEveryByte) {
 }
 
 TEST(Synthetic, HoldsItsTokensInItsLayouts) {
-  for (const char* text : {"f16", "u4", "s4g32", "u4/u2"}) {
+  for (const char* text : {"f16", "u4", "s4g32", "u4/u2", "c2"}) {
     const auto pair = parse_layout_pair(text).value();
     EXPECT_EQ(pair.name(), text);
     const SyntheticShape shape{2, 3, 64, 130};
@@ -64,6 +64,8 @@ TEST(Synthetic, HoldsItsTokensInItsLayouts) {
   }
   EXPECT_FALSE(parse_layout_pair("f16/u4"));
   EXPECT_FALSE(parse_layout_pair("u4/"));
+  for (const char* text : {"k2", "c2/u2", "u2/c2"})
+    EXPECT_FALSE(plan_of(parse_layout_pair(text).value())) << text;
 }
 
 TEST(RandomModel, Loads) {
