@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -126,10 +127,14 @@ void BlockPool::give(BlockRef block) {
 }
 
 BlockRef BlockPool::allocate() {
-  std::lock_guard lock(mutex_);
-  const BlockRef block = take(open_.empty() ? map_run() : *open_.begin());
+  const BlockRef block = reserve();
   std::memset(block.data, 0, block_bytes_);
   return block;
+}
+
+BlockRef BlockPool::reserve() {
+  std::lock_guard lock(mutex_);
+  return take(open_.empty() ? map_run() : *open_.begin());
 }
 
 void BlockPool::free(BlockRef block) {
@@ -178,6 +183,12 @@ bool BlockPool::move_down(BlockRef* block) {
   give(*block);
   *block = place;
   return true;
+}
+
+bool BlockPool::has_holes() const {
+  std::lock_guard lock(mutex_);
+  return !open_.empty() && std::any_of(runs_.begin() + *open_.begin() + 1, runs_.end(),
+                                       [](const Run& run) { return run.data != nullptr; });
 }
 
 BlockPool::Use BlockPool::use() const {

@@ -35,6 +35,7 @@ class BlockPool {
   BlockPool& operator=(const BlockPool&) = delete;
 
   BlockRef allocate();         // zeroed; throws std::bad_alloc when the machine has no memory left
+  BlockRef reserve();          // the same with any contents, for who writes all of it
   void free(BlockRef block);   // by one of its owners
   void share(BlockRef block);  // one owner more
   bool shared(BlockRef block) const;
@@ -42,6 +43,7 @@ class BlockPool {
   void make_own(BlockRef* block);
   // Moves the block to a free place in an earlier run, if there is one and nobody shares it.
   bool move_down(BlockRef* block);
+  bool has_holes() const;  // there is a free place before the last run: move_down may succeed
 
   size_t block_bytes() const { return block_bytes_; }
   struct Use {

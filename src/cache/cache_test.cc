@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fstream>
 #include <set>
+#include <utility>
 
 #include "base/rng.h"
 #include "cache/sequence.h"
@@ -82,16 +83,97 @@ TEST(BlockPool, MoveDownKeepsContents) {
 TEST(Tier, AppendsPopsAndFreesEmptyBlocks) {
   const TierShape shape{256, 128, true};
   BlockPool pool(shape.block_bytes());
-  Tier tier(&pool, shape);
+  Tier tier(&pool, nullptr, shape);
   for (int i = 0; i < 130; ++i) EXPECT_EQ(tier.append(1000 + i, 0.5f * static_cast<float>(i)), i);
   EXPECT_EQ(tier.blocks(), 3);
   EXPECT_EQ(tier.position(129), 1129);
   EXPECT_EQ(tier.score(64), 32.0f);
   EXPECT_EQ(tier.v_part(2) - tier.k_part(2), 256);
-  tier.pop();
-  tier.pop();
+  tier.truncate(128);
   EXPECT_EQ(tier.blocks(), 2);
   EXPECT_EQ(pool.blocks_in_use(), 2u);
+}
+
+// A tier with extents of four blocks, whose bytes tell their slot.
+struct Extents {
+  static constexpr size_t kPart = 16 << 10;
+  TierShape shape{kPart, kPart, false, Positions::in_order};
+  BlockPool pool{shape.block_bytes()}, extents{4 * shape.block_bytes()};
+  Tier tier{&pool, &extents, shape};
+
+  static std::byte mark(int slot) { return static_cast<std::byte>(slot * 7 + slot / 64); }
+  static size_t at(int slot) { return static_cast<size_t>(slot % 64) * 256 + 5; }
+  void append(Tier* to, int blocks) {
+    for (int i = 0; i < 64 * blocks; ++i) {
+      const int slot = to->append(to->size(), 0.0f);
+      to->k_part(slot / 64)[at(slot)] = mark(slot);
+    }
+  }
+  static void expect_state(const Tier& of, int extent_count, int single_count) {
+    EXPECT_EQ(of.extents(), extent_count);
+    EXPECT_EQ(of.single_blocks(), single_count);
+    for (int slot = 0; slot < of.size(); ++slot)
+      ASSERT_EQ(of.k_part(slot / 64)[at(slot)], mark(slot)) << slot;
+    for (int b = 0; b < 4 * extent_count; ++b)
+      EXPECT_EQ(of.k_part(b), of.k_part(b / 4 * 4) + static_cast<size_t>(b % 4) * 2 * kPart) << b;
+  }
+};
+
+TEST(Tier, FullGroupsMoveIntoExtentsWhenTheNextBlockComes) {
+  Extents f;
+  f.append(&f.tier, 4);
+  f.expect_state(f.tier, 0, 4);
+  f.append(&f.tier, 1);
+  f.expect_state(f.tier, 1, 1);
+  EXPECT_EQ(f.pool.blocks_in_use(), 1u);
+  f.append(&f.tier, 9);
+  f.expect_state(f.tier, 3, 2);
+  f.tier.truncate(64 * 8 + 1);  // the third extent has one block left
+  f.expect_state(f.tier, 2, 1);
+  f.tier.truncate(64 * 8);
+  f.expect_state(f.tier, 2, 0);
+  f.tier.truncate(64 * 3 - 1);  // across a whole extent
+  f.expect_state(f.tier, 0, 3);
+  EXPECT_EQ(f.extents.blocks_in_use(), 0u);
+  f.tier.truncate(0);
+  EXPECT_EQ(f.pool.blocks_in_use(), 0u);
+}
+
+TEST(Tier, ForksShareExtentsUntilOneWrites) {
+  Extents f;
+  f.append(&f.tier, 7);
+  {
+    Tier fork = f.tier.fork();
+    EXPECT_EQ(fork.shared_blocks(), 7);
+    EXPECT_EQ(f.extents.blocks_in_use(), 1u);
+    EXPECT_EQ(f.pool.blocks_in_use(), 3u);
+    fork.k_part(2)[1] = std::byte{1};  // copies the extent
+    EXPECT_EQ(std::as_const(f.tier).k_part(2)[1], std::byte{0});
+    EXPECT_EQ(fork.shared_blocks(), 3);
+    EXPECT_EQ(f.extents.blocks_in_use(), 2u);
+    f.append(&fork, 2);  // its group has shared blocks and stays single
+    f.expect_state(fork, 1, 5);
+    f.append(&f.tier, 2);
+    f.expect_state(f.tier, 1, 5);
+    f.tier.truncate(1);
+    f.expect_state(fork, 1, 5);
+  }
+  EXPECT_EQ(f.extents.blocks_in_use(), 0u);
+  EXPECT_EQ(f.pool.blocks_in_use(), 1u);
+  f.expect_state(f.tier, 0, 1);
+}
+
+TEST(Tier, ExtentsFillHugePages) {
+  EXPECT_EQ(blocks_per_extent(128 << 10), 1);
+  EXPECT_EQ(blocks_per_extent(64 << 10), 2);
+  for (size_t bytes = 64; bytes < (128 << 10); bytes += 64) {
+    const size_t extent = static_cast<size_t>(blocks_per_extent(bytes)) * bytes;
+    EXPECT_GE(extent, size_t{128} << 10);
+    EXPECT_LE(extent, size_t{512} << 10);
+    if (bytes < (16 << 10)) {
+      EXPECT_LE((2 << 20) % extent, (2 << 20) / 24) << bytes;
+    }
+  }
 }
 
 // Bytes of address space this process has mapped.
@@ -112,9 +194,10 @@ TEST(Sequence, ReportedBytesAreTheMappedOnesAndShrinkWithTheTiers) {
   const size_t full = cache.resident_bytes();
   const double mapped = static_cast<double>(mapped_bytes() - before);
   EXPECT_NEAR(mapped / static_cast<double>(full), 1.0, 0.02);
+  EXPECT_LT(cache.usage().slack, full / 32 + (2 << 20));  // the last huge page is not full
   for (int layer = 0; layer < 3; ++layer)
     for (int head = 0; head < 2; ++head) {
-      for (int i = 0; i < 18000; ++i) cache.tier(layer, head, 0).pop();
+      cache.tier(layer, head, 0).truncate(2000);
       for (int i = 0; i < 18000; ++i) cache.tier(layer, head, 1).append(i, 0.0f);
     }
   cache.compact();
