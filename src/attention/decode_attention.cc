@@ -58,6 +58,9 @@ void DecodeAttention::prepare_coded(HeadIndex head, int epoch) {
 void DecodeAttention::plan_items(const Sequence& cache, int layer) {
   items_.clear();
   const auto group = static_cast<size_t>(heads_.gqa_ratio);
+  // Items run at once on different cores and write their states block by block. The gap keeps those
+  // of two items out of one cache line, and of the pair of lines that processors fetch together.
+  const size_t per_item = group + 128 / sizeof(AttentionState);
   size_t rows = 0;
   for (int h = 0; h < heads_.kv_heads; ++h) {
     for (int level = 0; level < cache.levels(); ++level) {
@@ -68,19 +71,19 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
         const int epoch = stored.coded ? transforms.epoch({layer, h}, b) : 0;
         end = std::min(b + kRangeBlocks, blocks);
         if (stored.coded) end = std::min(end, transforms.last_block({layer, h}, epoch));
-        items_.push_back({h, level, epoch, b, end, items_.size() * group, rows});
+        items_.push_back({h, level, epoch, b, end, items_.size() * per_item, rows});
         if (stored.scored) rows += static_cast<size_t>(end - b) * group;
       }
     }
   }
   weights_.resize(rows * kBlockTokens);
   maxima_.resize(rows);
-  const size_t states = items_.size() * group;
-  outs_.resize(states * static_cast<size_t>(stride_));
+  outs_.resize(items_.size() * group * static_cast<size_t>(stride_));
   std::memset(outs_.data(), 0, outs_.size() * sizeof(float));
-  states_.assign(states, {});
-  for (size_t i = 0; i < states; ++i)
-    states_[i].out = outs_.data() + i * static_cast<size_t>(stride_);
+  states_.assign(items_.size() * per_item, {});
+  float* out = outs_.data();
+  for (const Item& item : items_)
+    for (size_t h = 0; h < group; ++h, out += stride_) states_[item.state + h].out = out;
 }
 
 // Logits of one block; key blocks are read in order, so `next` is fetched meanwhile.

@@ -69,7 +69,7 @@ class DecodeAttention {
   AlignedBuffer<float> maxima_;          // the maximum [rows]; a row is (block, q_head)
   AlignedBuffer<float> block_logits_;    // [workers][gqa_ratio][64]
   std::vector<QueryCodes> query_codes_;  // [epochs][levels][q_heads]
-  std::vector<AttentionState> states_;
+  std::vector<AttentionState> states_;   // [items][gqa_ratio, and a gap]
   std::vector<Item> items_;
   std::vector<AttentionState> totals_;  // [q_heads]
 };
