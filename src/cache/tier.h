@@ -6,6 +6,7 @@
 // moves them:
 //
 //   block = [K part][V part][64 positions, 0, 2 or 4 bytes each][64 scores, f16, if ranked]
+//           [64 scores of each q_head, f16, if the plan asks for them]
 //
 // Positions cost real bits at small heads, so a tier stores none where its slots stand in order or
 // where nobody asks. Tiers of forked sequences share blocks until one of them writes (Tier::fork).
@@ -33,12 +34,15 @@ struct TierShape {
   size_t k_bytes = 0, v_bytes = 0;  // of a block's K and V part, multiples of 64
   bool scored = false;
   Positions positions = Positions::bits32;
-  int32_t first = 0;  // position of slot 0 where they stand in order
+  int32_t first = 0;    // position of slot 0 where they stand in order
+  int head_scores = 0;  // of a scored slot, beside its score: one a q_head
 
   size_t position_bytes() const {  // of a slot
     return positions == Positions::bits32 ? 4 : positions == Positions::bits16 ? 2 : 0;
   }
-  size_t score_bytes() const { return scored ? sizeof(uint16_t) : 0; }
+  size_t score_bytes() const {
+    return scored ? sizeof(uint16_t) * static_cast<size_t>(1 + head_scores) : 0;
+  }
   size_t position_offset() const { return k_bytes + v_bytes; }
   size_t score_offset() const { return position_offset() + kTierBlockSlots * position_bytes(); }
   size_t block_bytes() const { return score_offset() + kTierBlockSlots * score_bytes(); }
@@ -72,9 +76,14 @@ class Tier {
   int32_t position(int slot) const;  // only if known
   // Of a block's first `count` slots.
   void positions(int block, int count, int32_t* out) const;
-  // Scores are held as f16 (range 65504, nearest), only if the shape has them.
-  float score(int slot) const;
-  void set_score(int slot, float score);
+  // Scores are held as f16 (range 65504, nearest), only if the shape has them. Lane 0 is the score,
+  // lane 1 + i that of the i-th q_head.
+  float score(int slot, int lane = 0) const;
+  void set_score(int slot, float score, int lane = 0);
+  // One lane of a block as it is stored, [64].
+  const std::byte* score_lane(int block, int lane) const {
+    return k_part(block) + shape_.score_offset() + lane * kTierBlockSlots * 2;
+  }
   // Position and score of `from` go to `to`; the parts are the caller's to move.
   void move_tags(int to, int from);
 
