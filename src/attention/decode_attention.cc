@@ -175,10 +175,16 @@ void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
     const auto size = static_cast<size_t>(count);
     float mass[kBlockTokens] = {};
+    const bool each = tier.shape().head_scores > 0;
     for (int h = 0; h < heads_.gqa_ratio; ++h, ++row) {
       float* weights = weights_.data() + row * kBlockTokens;
       float factor = rescale(maxima_[row], total[h].max) / total[h].sum;
       factor = cast_ballots(pipeline_->scorer().ballot(), factor, rows, {weights, size});
+      if (each) {
+        float head_mass[kBlockTokens] = {};
+        table.add_scaled(weights, count, factor, head_mass);
+        pipeline_->update_scores(&tier, b, count, {head_mass, size}, 1, 1 + h);
+      }
       if (pipeline_->gqa() == GqaAggregate::max) {
         for (int t = 0; t < count; ++t)
           mass[t] = h == 0 ? factor * weights[t] : std::max(mass[t], factor * weights[t]);

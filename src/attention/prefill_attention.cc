@@ -23,6 +23,7 @@ void PrefillAttention::plan_chunks(const Sequence& cache, int layer) {
   chunks_.clear();
   head_chunks_.clear();
   kept_rows_ = kept_chunks_ = 0;
+  lanes_ = 1 + pipeline_->levels()[0].head_scores;
   for (int h = 0; h < heads_.kv_heads; ++h) {
     Head head{chunks_.size(), 0, 0, 0};
     int kept_chunks = 0;
@@ -134,6 +135,8 @@ void PrefillAttention::add_mass(const Head& head, int first, int count, const Sc
         float factor = rescale(max[query], scratch.max[query]) / scratch.sum[query];
         factor = cast_ballots(pipeline_->scorer().ballot(), factor, last,
                               {row, static_cast<size_t>(seen)});
+        if (lanes_ > 1)
+          table.add_scaled(row, seen, factor, mass + (1 + g) * kept_rows_ + chunk.kept_column);
         if (gqa == GqaAggregate::max) {
           table.scale(row, seen, factor);
         } else {
@@ -189,22 +192,22 @@ void PrefillAttention::attend_rows(const Sequence& cache, HeadIndex index, int f
 
 void PrefillAttention::score(Sequence* cache, int layer, int kv_head) const {
   const Head& head = head_chunks_[static_cast<size_t>(kv_head)];
-  const auto kept = static_cast<size_t>(kept_rows_);
-  const float* base = mass_.data() + static_cast<size_t>(kv_head * groups_) * kept;
+  const auto kept = static_cast<size_t>(kept_rows_), stride = kept * static_cast<size_t>(lanes_);
+  const float* base = mass_.data() + static_cast<size_t>(kv_head * groups_) * stride;
   for (size_t i = head.first_chunk; i < head.last_chunk; ++i) {
     const Chunk& chunk = chunks_[i];
     if (chunk.kept_column < 0) continue;
     Tier& tier = cache->tier(layer, kv_head, chunk.level);
-    for (int done = 0; done < chunk.count; done += kBlockTokens) {
-      const int count = std::min(kBlockTokens, chunk.count - done);
-      float mass[kBlockTokens] = {};
-      for (int group = 0; group < groups_; ++group) {
-        const float* part = base + static_cast<size_t>(group) * kept + chunk.kept_column + done;
-        for (int t = 0; t < count; ++t) mass[t] += part[t];
+    for (int lane = 0; lane <= tier.shape().head_scores; ++lane)
+      for (int done = 0; done < chunk.count; done += kBlockTokens) {
+        const int count = std::min(kBlockTokens, chunk.count - done);
+        const float* part = base + static_cast<size_t>(lane) * kept + chunk.kept_column + done;
+        float mass[kBlockTokens] = {};
+        for (int group = 0; group < groups_; ++group, part += stride)
+          for (int t = 0; t < count; ++t) mass[t] += part[t];
+        pipeline_->update_scores(&tier, (chunk.first + done) / kBlockTokens, count,
+                                 {mass, static_cast<size_t>(count)}, observed_rows_, lane);
       }
-      pipeline_->update_scores(&tier, (chunk.first + done) / kBlockTokens, count,
-                               {mass, static_cast<size_t>(count)}, observed_rows_);
-    }
   }
 }
 
@@ -233,7 +236,8 @@ void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const floa
   plan_chunks(*cache, layer);
   plan_scratch(tokens, pool->size());
   const bool observe = observed_rows_ > 0;
-  mass_.resize(static_cast<size_t>(heads_.kv_heads * groups_) * static_cast<size_t>(kept_rows_));
+  const size_t item_mass = static_cast<size_t>(lanes_) * static_cast<size_t>(kept_rows_);
+  mass_.resize(static_cast<size_t>(heads_.kv_heads * groups_) * item_mass);
   if (observe) std::memset(mass_.data(), 0, mass_.size() * sizeof(float));
   pool->run(heads_.kv_heads * groups_, [&](int64_t item, int worker) {
     const int kv_head = static_cast<int>(item) / groups_;
@@ -242,8 +246,7 @@ void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const floa
     const bool seen = std::any_of(observed_.begin() + first, observed_.begin() + first + count,
                                   [](uint8_t row) { return row != 0; });
     attend_rows(*cache, {layer, kv_head}, first, count, tokens, q, out, scratch_of(worker),
-                seen ? mass_.data() + static_cast<size_t>(item) * static_cast<size_t>(kept_rows_)
-                     : nullptr);
+                seen ? mass_.data() + static_cast<size_t>(item) * item_mass : nullptr);
   });
   if (!observe) return;
   pool->run(heads_.kv_heads, [&](int64_t h, int) { score(cache, layer, static_cast<int>(h)); });

@@ -74,9 +74,10 @@ class PrefillAttention {
   int observed_rows_ = 0;
   int item_rows_ = 0, groups_ = 0;       // query rows of an item, items of a kv_head
   int kept_rows_ = 0, kept_chunks_ = 0;  // most of any head
+  int lanes_ = 1;                        // of mass: that of the kv_head, then one a q_head if asked
   size_t worker_floats_ = 0;
   AlignedBuffer<float> scratch_;  // [workers] Scratch
-  AlignedBuffer<float> mass_;     // [kv_heads][groups][ranked rows]
+  AlignedBuffer<float> mass_;     // [kv_heads][groups][lanes][ranked rows]
 };
 
 }  // namespace kvkeep

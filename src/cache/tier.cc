@@ -123,7 +123,9 @@ int Tier::append(int32_t position, float score) {
   }
   const int slot = size_++;
   set_position(slot, position);
-  if (shape_.scored) set_score(slot, score);
+  if (!shape_.scored) return slot;
+  set_score(slot, score);
+  for (int lane = 1; lane <= shape_.head_scores; ++lane) set_score(slot, 0.0f, lane);
   return slot;
 }
 
@@ -166,19 +168,21 @@ void Tier::set_position(int slot, int32_t position) {
   }
 }
 
-float Tier::score(int slot) const {
-  const std::byte* at = k_part(slot / kTierBlockSlots) + shape_.score_offset();
-  return f16_to_f32(load<uint16_t>(at, slot % kTierBlockSlots));
+float Tier::score(int slot, int lane) const {
+  return f16_to_f32(
+      load<uint16_t>(score_lane(slot / kTierBlockSlots, lane), slot % kTierBlockSlots));
 }
 
-void Tier::set_score(int slot, float score) {
+void Tier::set_score(int slot, float score, int lane) {
   std::byte* at = own(slot / kTierBlockSlots) + shape_.score_offset();
-  store(at, slot % kTierBlockSlots, f32_to_f16(std::clamp(score, -kMostScore, kMostScore)));
+  store(at, lane * kTierBlockSlots + slot % kTierBlockSlots,
+        f32_to_f16(std::clamp(score, -kMostScore, kMostScore)));
 }
 
 void Tier::move_tags(int to, int from) {
   if (knows_positions()) set_position(to, position(from));
-  if (shape_.scored) set_score(to, score(from));
+  for (int lane = 0; shape_.scored && lane <= shape_.head_scores; ++lane)
+    set_score(to, score(from, lane), lane);
 }
 
 bool Tier::compact() {

@@ -6,6 +6,7 @@
 // moves them:
 //
 //   block = [K part][V part][64 positions, 0, 2 or 4 bytes each][64 scores, f16, if ranked]
+//           [64 scores of each q_head, f16, if the plan asks for them]
 //
 // Blocks are added one by one, and every head of a cache grows at the same time, so neighbours in a
 // tier would lie far apart. When a group of them is full and the next block comes, the group moves
@@ -40,12 +41,15 @@ struct TierShape {
   size_t k_bytes = 0, v_bytes = 0;  // of a block's K and V part, multiples of 64
   bool scored = false;
   Positions positions = Positions::bits32;
-  int32_t first = 0;  // position of slot 0 where they stand in order
+  int32_t first = 0;    // position of slot 0 where they stand in order
+  int head_scores = 0;  // of a scored slot, beside its score: one a q_head
 
   size_t position_bytes() const {  // of a slot
     return positions == Positions::bits32 ? 4 : positions == Positions::bits16 ? 2 : 0;
   }
-  size_t score_bytes() const { return scored ? sizeof(uint16_t) : 0; }
+  size_t score_bytes() const {
+    return scored ? sizeof(uint16_t) * static_cast<size_t>(1 + head_scores) : 0;
+  }
   size_t position_offset() const { return k_bytes + v_bytes; }
   size_t score_offset() const { return position_offset() + kTierBlockSlots * position_bytes(); }
   size_t block_bytes() const { return score_offset() + kTierBlockSlots * score_bytes(); }
@@ -83,13 +87,17 @@ class Tier {
   int32_t position(int slot) const;  // only if known
   // Of a block's first `count` slots.
   void positions(int block, int count, int32_t* out) const;
-  // Scores are held as f16 (range 65504, nearest), only if the shape has them.
-  float score(int slot) const;
-  // Those of a block, [64], writable as parts are.
-  uint16_t* scores(int block) {
-    return reinterpret_cast<uint16_t*>(own(block) + shape_.score_offset());
+  // Scores are held as f16 (range 65504, nearest), only if the shape has them. Lane 0 is the score,
+  // lane 1 + i that of the i-th q_head.
+  float score(int slot, int lane = 0) const;
+  void set_score(int slot, float score, int lane = 0);
+  // One lane of a block as it is stored, [64]; writable as parts are.
+  uint16_t* scores(int block, int lane = 0) {
+    return reinterpret_cast<uint16_t*>(own(block) + shape_.score_offset()) + lane * kTierBlockSlots;
   }
-  void set_score(int slot, float score);
+  const std::byte* score_lane(int block, int lane) const {
+    return k_part(block) + shape_.score_offset() + lane * kTierBlockSlots * 2;
+  }
   // Position and score of `from` go to `to`; the parts are the caller's to move.
   void move_tags(int to, int from);
 

@@ -53,6 +53,7 @@ Pipeline::Pipeline(const Plan& plan, const TransformContext& context, Transforms
     : context_(context),
       scorer_(make_scorer(plan.slot("scorer"))),
       observes_((*find_method("scorer", plan.slot("scorer").method))->observes),
+      representatives_(make_representatives(plan.slot("representatives"))),
       transforms_(std::move(transforms)),
       evicts_(plan.slot("low").method == "drop"),
       integer_(plan.slot("attend").method == "integer") {}
@@ -102,11 +103,17 @@ void Pipeline::choose_tags(const Plan& plan) {
   } else if (gqa == "mean") {
     gqa_ = GqaAggregate::mean;
   }
+  const bool stands = representatives_ && ranks;
+  for (size_t i = 0; stands && i < levels_.size(); ++i)
+    if (levels_[i].rung <= Rung::high) layer_level_ = static_cast<int>(i);
+  const bool q_heads = stands && representatives_->asks_q_heads() && context_.gqa_ratio > 1;
   const bool asked = transforms_.has_bias();
   for (size_t i = 0; i < levels_.size(); ++i) {
     Level& level = levels_[i];
     const bool last = i + 1 == levels_.size(), leaves = !last || evicts_;
     level.scored = leaves && observes_attention();
+    if (q_heads && level.scored && static_cast<int>(i) <= layer_level_)
+      level.head_scores = context_.gqa_ratio;
     level.positions = context_.context <= 65536 ? Positions::bits16 : Positions::bits32;
     if (i == 0 && keeps_all) {
       level.positions = Positions::in_order;
@@ -159,9 +166,9 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
 }
 
 void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const float> mass,
-                             int rows) const {
+                             int rows, int lane) const {
   const auto n = static_cast<size_t>(count);
-  uint16_t* kept = tier->scores(block);
+  uint16_t* kept = tier->scores(block, lane);
   float scores[kBlockTokens] = {};
   kernels().f16_to_f32(kept, scores, count);
   scorer_->update({mass, rows, {scores, n}});
@@ -189,8 +196,12 @@ void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
       transform->forward_value(v + row);
     }
   }
-  append_coded(levels_[static_cast<size_t>(level) + 1],
-               &cache->tier(head.layer, head.kv_head, level + 1), {tags, slots.size()}, k, v);
+  Tier& to = cache->tier(head.layer, head.kv_head, level + 1);
+  const int first = to.size();
+  append_coded(levels_[static_cast<size_t>(level) + 1], &to, {tags, slots.size()}, k, v);
+  for (size_t i = 0; i < slots.size(); ++i)
+    for (int lane = 1; lane <= to.shape().head_scores; ++lane)
+      to.set_score(first + static_cast<int>(i), from.score(slots[i], lane), lane);
 }
 
 void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_ratio,
@@ -263,12 +274,14 @@ int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, 
 
 void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {
   const int count = due(*cache, head, level, tokens, flush);
-  if (count == 0) return;
+  if (count > 0) move_down(cache, head, level, choose(*cache, head, level, tokens, count));
+}
+
+void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, std::vector<int> slots) {
   Tier& tier = cache->tier(head.layer, head.kv_head, level);
   const bool last = level + 1 == static_cast<int>(levels_.size());
   if (!last) fit(*cache, head, tokens);
   bool refits = level == 0 && transforms_.may_refit(head, tokens);
-  std::vector<int> slots = choose(*cache, head, level, tokens, count);
   for (size_t i = 0; !last && i < slots.size();) {  // the first batch fills the last tile
     const int next = cache->tier(head.layer, head.kv_head, level + 1).size();
     if (refits && next % kBlockTokens == 0) {

@@ -23,6 +23,7 @@
 #include "codec/budget/budget.h"
 #include "codec/level.h"
 #include "codec/query_stats.h"
+#include "codec/representatives/representatives.h"
 #include "codec/scorer/scorer.h"
 #include "codec/transforms.h"
 #include "kvkeep/plan.h"
@@ -78,6 +79,9 @@ class Pipeline {
   int due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const;
   // Sends them down, or evicts them.
   void demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush);
+  // Where representatives are chosen, all kv_heads of a layer go together: the level, or -1.
+  int layer_level() const { return layer_level_; }
+  void demote_layer(Sequence* cache, int layer, int tokens, bool flush);
 
   // True if all rows from position `from` on can be found again among the head's `tokens` tokens;
   // else some stand on a level that stores no positions, or rows that share scales would be parted.
@@ -91,7 +95,9 @@ class Pipeline {
                  float* v) const;
 
   // Adds what `rows` observed rows of one read showed to the scores of one block's first slots.
-  void update_scores(Tier* tier, int block, int count, std::span<const float> mass, int rows) const;
+  // lane 0: the score itself; 1 + i: that of the i-th q_head, where levels have head_scores.
+  void update_scores(Tier* tier, int block, int count, std::span<const float> mass, int rows,
+                     int lane = 0) const;
   const Scorer& scorer() const { return *scorer_; }
 
   // Of all transforms: bytes of this sequence, and bytes every sequence of the model shares.
@@ -129,6 +135,8 @@ class Pipeline {
   Ranking rank(const Sequence& cache, HeadIndex head, int level, int tokens, int keep) const;
   void read_slots(const Tier& tier, HeadIndex head, int level, std::span<const int> slots, float* k,
                   float* v) const;
+  HeadRows gather(const Sequence& cache, HeadIndex head, int tokens, bool flush) const;
+  void move_down(Sequence* cache, HeadIndex head, int level, std::vector<int> slots);
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
   void undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
                        float* v) const;
@@ -141,7 +149,9 @@ class Pipeline {
   std::shared_ptr<Budget> budget_;
   std::shared_ptr<const Scorer> scorer_;
   Observes observes_;
-  std::optional<QueryStats> queries_;  // where the scorer observes queries
+  std::optional<QueryStats> queries_;                       // where the scorer observes queries
+  std::shared_ptr<const Representatives> representatives_;  // may be null
+  int layer_level_ = -1;
   GqaAggregate gqa_ = GqaAggregate::sum;
   Transforms transforms_;
   std::vector<Level> levels_;

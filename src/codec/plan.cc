@@ -121,15 +121,15 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
     if (name == "budget") take_over_amounts(before, value, &table->at(name)[0]);
     return {};
   }
-  std::string allowed = "scorer, budget, high, mid, low, transform, attend";
+  std::string allowed = "scorer, budget, representatives, high, mid, low, transform, attend";
   Plan::Slot* found = nullptr;
-  for (const char* slot : {"budget", "scorer"}) {
+  for (const char* slot : {"budget", "scorer", "representatives"}) {
     for (const auto& [param, current] : table->at(slot)[0].params) {
       allowed += ", " + param;
       if (param != name) continue;
       if (found)
-        return bad_input("plan: '{}' is ambiguous; allowed: budget.{}, scorer.{}", name, name,
-                         name);
+        return bad_input("plan: '{}' is ambiguous; allowed: {}.{}, {}.{}", name, found->slot, name,
+                         slot, name);
       found = &table->at(slot)[0];
     }
   }
@@ -150,6 +150,13 @@ Result<void> parse_slots(SlotTable* table, const std::string& text) {
   return {};
 }
 
+// kvcrush:base=snapkv: the preset's representatives on the plan of another preset.
+Result<void> set_base(SlotTable* table, const Assignment& assignment) {
+  const PresetRow* base = find_preset(assignment.value);
+  if (!base) return bad_input("plan: base={}: no such preset", assignment.value);
+  return parse_slots(table, base->plan);
+}
+
 Result<void> parse_preset(SlotTable* table, const std::string& text) {
   const size_t colon = text.find(':');
   const PresetRow* preset = find_preset(text.substr(0, colon));
@@ -162,10 +169,14 @@ Result<void> parse_preset(SlotTable* table, const std::string& text) {
   }
   KVKEEP_TRY(parse_slots(table, preset->plan));
   if (colon == std::string::npos) return {};
+  const bool has_base = table->at("representatives")[0].method != "none";
+  bool first = true;
   for (const std::string& part : split(text.substr(colon + 1), ',')) {
     const auto assignment = parse_assignment(part, std::string("preset ") + preset->name);
     if (!assignment) return tl::unexpected(assignment.error());
-    KVKEEP_TRY(override(table, *assignment));
+    const bool base = has_base && first && assignment->name == "base";
+    KVKEEP_TRY(base ? set_base(table, *assignment) : override(table, *assignment));
+    first = false;
   }
   return {};
 }
@@ -200,6 +211,14 @@ Result<void> check_together(const Plan& plan) {
     return bad_input(
         "plan: slot 'low', kivi: tokens go down in order; allowed: scorer=recency, budget keep=0, "
         "mid=none");
+  const std::string& stands = plan.slot("representatives").method;
+  const Plan::Slot& scorer = plan.slot("scorer");
+  if (stands == "kvcrush" &&
+      !observes((*find_method("scorer", scorer.method))->observes, Observes::attention))
+    return bad_input(
+        "plan: slot 'representatives', kvcrush, with scorer {}: allowed are scorers that observe "
+        "attention (h2o, snapkv, tova, ...), whose heads differ",
+        scorer.method);
   if (budget.number("keep") + budget.number("mid_keep") > 1)
     return bad_input("plan: slot 'budget': keep={} and mid_keep={}: allowed is a sum of at most 1",
                      budget.param("keep"), budget.param("mid_keep"));
@@ -232,9 +251,10 @@ Result<Plan> Plan::parse(const std::string& text) {
   if (text.size() > kMaxText)
     return bad_input("plan: {} characters; at most {} are read", text.size(), kMaxText);
   SlotTable table;
-  KVKEEP_TRY(parse_slots(&table,
-                         "scorer=recency;budget=uniform;high=f16;mid=none;low=rtn;"
-                         "transform=none;attend=integer"));
+  KVKEEP_TRY(
+      parse_slots(&table,
+                  "scorer=recency;budget=uniform;representatives=none;high=f16;mid=none;low=rtn;"
+                  "transform=none;attend=integer"));
   const bool slots = text.find('=') < text.find(':') || text.find(';') != std::string::npos;
   KVKEEP_TRY(slots ? parse_slots(&table, text) : parse_preset(&table, text));
   Plan plan;

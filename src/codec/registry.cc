@@ -32,8 +32,8 @@ std::string observed(Observes all) {
 }  // namespace
 
 const std::vector<std::string>& slot_names() {
-  static const std::vector<std::string> names = {"scorer", "budget",    "high",  "mid",
-                                                 "low",    "transform", "attend"};
+  static const std::vector<std::string> names = {"scorer", "budget", "representatives", "high",
+                                                 "mid",    "low",    "transform",       "attend"};
   return names;
 }
 
@@ -47,6 +47,11 @@ const std::vector<MethodRow>& method_rows() {
   {"budget", #name, summary, citation, Observes::observes, __VA_ARGS__},
 #include "codec/budget/methods.inc"
 #undef KVKEEP_BUDGET
+      {"representatives", "none", "the best scores take all places", "-"},
+#define KVKEEP_REPRESENTATIVES(function, name, summary, citation, ...) \
+  {"representatives", name, summary, citation, Observes::nothing, __VA_ARGS__},
+#include "codec/representatives/methods.inc"
+#undef KVKEEP_REPRESENTATIVES
 #define KVKEEP_TIER(slot, name, summary, citation, ...) \
   {#slot, #name, summary, citation, Observes::nothing, __VA_ARGS__},
 #include "codec/tiers.inc"

@@ -1,6 +1,7 @@
 #include "engine/compressed_attention.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/fail.h"
@@ -21,8 +22,8 @@ Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(const Pla
                                                                        const RopeConfig& rope,
                                                                        int context,
                                                                        ThreadPool* pool) {
-  auto pipeline =
-      Pipeline::make(plan, {shape.layers, shape.kv_heads, shape.head_dim, context, rope});
+  auto pipeline = Pipeline::make(
+      plan, {shape.layers, shape.kv_heads, shape.head_dim, context, rope, shape.gqa_ratio()});
   if (!pipeline) return tl::unexpected(pipeline.error());
   Sequence cache(shape.layers, shape.kv_heads, pipeline->tier_shapes());
   return std::unique_ptr<CompressedAttention>(
@@ -102,12 +103,10 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
   return {};
 }
 
-void CompressedAttention::demote(bool flush) {
-  if (flush) {
-    prefill_.release();
-    pipeline_.see_prompt(tokens_);
-  }
-  if (pipeline_.reallocates(tokens_, flush)) pipeline_.reallocate(cache_, tokens_);
+void CompressedAttention::demote(bool flush, bool more_prompt) {
+  if (flush) prefill_.release();
+  if (flush && !more_prompt) pipeline_.see_prompt(tokens_);
+  if (pipeline_.reallocates(tokens_, flush && !more_prompt)) pipeline_.reallocate(cache_, tokens_);
   bool moved = false;
   for (int level = 0; level < cache_.levels(); ++level) {
     std::vector<HeadIndex> heads;
@@ -116,6 +115,15 @@ void CompressedAttention::demote(bool flush) {
         if (pipeline_.due(cache_, {layer, h}, level, tokens_, flush) > 0)
           heads.push_back({layer, h});
     moved |= !heads.empty();
+    if (level == pipeline_.layer_level()) {
+      std::erase_if(heads, [seen = -1](HeadIndex head) mutable {
+        return std::exchange(seen, head.layer) == head.layer;  // one work item a layer
+      });
+      pool_->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
+        pipeline_.demote_layer(&cache_, heads[static_cast<size_t>(i)].layer, tokens_, flush);
+      });
+      continue;
+    }
     pool_->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
       pipeline_.demote(&cache_, heads[static_cast<size_t>(i)], level, tokens_, flush);
     });

@@ -28,7 +28,8 @@ class CompressedAttention : public AttentionSite {
   Result<void> append(const AttentionCall& call);
 
   // Brings every tier to its quota; with flush = false only where a whole batch of rows is due.
-  void demote(bool flush);
+  // A flush ends the prompt, whose length quotas may refer to, unless more of it comes.
+  void demote(bool flush, bool more_prompt = false);
 
   // A copy that shares blocks until one of the two writes to them; it works on `pool`.
   std::unique_ptr<CompressedAttention> fork(ThreadPool* pool) const;

@@ -22,7 +22,7 @@ struct Session::Impl {
 
   Result<void> check_tokens(std::span<const int32_t> fed) const;
   Result<void> feed_slice(std::span<const int32_t> slice, float* rows, bool all);
-  Result<void> demote(bool flush);
+  Result<void> demote(bool flush, bool more_prompt = false);
 
   Model model;
   Plan plan;
@@ -108,10 +108,10 @@ Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all
   return {};
 }
 
-Result<void> Session::Impl::demote(bool flush) {
+Result<void> Session::Impl::demote(bool flush, bool more_prompt) {
   if (broken) return failed("this session ended with an earlier error");
   try {
-    site->demote(flush);
+    site->demote(flush, more_prompt);
   } catch (const std::bad_alloc&) {
     broken = true;
     return failed("out of memory while compressing {} tokens", site->tokens());
@@ -122,7 +122,18 @@ Result<void> Session::Impl::demote(bool flush) {
 Result<void> Session::compress() { return impl_->demote(true); }
 
 Result<void> Session::prefill(std::span<const int32_t> prompt, const ProgressFn& progress) {
-  KVKEEP_TRY(feed(prompt, nullptr, progress));
+  KVKEEP_TRY(impl_->check_tokens(prompt));
+  const auto slice = static_cast<size_t>(impl_->site->pipeline().budget().slice());
+  size_t done = 0;
+  const ProgressFn tell = [&](double part, double) {
+    return !progress ||
+           progress(static_cast<double>(done) + part, static_cast<double>(prompt.size()));
+  };
+  for (; slice > 0 && prompt.size() - done > slice; done += slice) {
+    KVKEEP_TRY(feed(prompt.subspan(done, slice), nullptr, tell));
+    KVKEEP_TRY(impl_->demote(true, true));
+  }
+  KVKEEP_TRY(feed(prompt.subspan(done), nullptr, tell));
   return compress();
 }
 

@@ -54,6 +54,35 @@ std::vector<float> journey(Session* s, uint64_t seed = 1) {
   return logits;
 }
 
+// While a prompt is read the cache holds the budget and one slice, whatever its length.
+TEST(Session, SlicesBoundThePeakOfAPrompt) {
+  constexpr int kTokens = 1024, kSlice = 128;
+  const auto tokens = some_tokens(kTokens);
+  const ModelInfo& info = embedded().info();
+  const auto row = static_cast<size_t>(4 * info.layers * info.kv_heads * info.head_dim);
+  for (const char* plan : {"h2o:keep=0.1", "kvcrush:keep=0.1", "mikv:keep=0.1"}) {
+    Session whole = session(plan), sliced = session(plan + std::string(",slice=128"));
+    ASSERT_TRUE(whole.prefill(tokens));
+    ASSERT_TRUE(sliced.prefill(tokens));
+    const CacheReport report = sliced.report();
+    EXPECT_LE(report.bytes, whole.report().bytes) << plan;
+    EXPECT_GT(whole.report().peak_bytes, kTokens * row) << plan;
+    // Rows carry scores and positions, and blocks are not full.
+    EXPECT_LT(report.peak_bytes, report.bytes + 3 * kSlice * row / 2) << plan;
+  }
+}
+
+TEST(Session, APromptOfOneSliceIsReadAsWithoutSlices) {
+  const auto tokens = some_tokens(100);
+  Session whole = session("kvcrush"), sliced = session("kvcrush:slice=100");
+  ASSERT_TRUE(whole.prefill(tokens));
+  ASSERT_TRUE(sliced.prefill(tokens));
+  EXPECT_TRUE(std::equal(whole.logits().begin(), whole.logits().end(), sliced.logits().begin()));
+  ASSERT_TRUE(whole.step(5));
+  ASSERT_TRUE(sliced.step(5));
+  EXPECT_TRUE(std::equal(whole.logits().begin(), whole.logits().end(), sliced.logits().begin()));
+}
+
 TEST(Session, KeepOneIsBitExactWithF16) {
   Session reference = session("f16");
   const auto expected = journey(&reference);

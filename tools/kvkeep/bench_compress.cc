@@ -15,6 +15,7 @@ struct Options {
   std::string model, slices = "32,128,512", contexts = "1K,4K,8K";
   std::string plans = "q8_0 q4_0 rtn2 mikv-4 mikv";
   int threads = 1, rounds = 7, past = 4096, prompt = 2048;
+  std::vector<std::string> parts = bench::CompressOptions().parts;
   bool json = false;
 };
 
@@ -30,6 +31,7 @@ Result<bench::CompressOptions> settings_of(const Options& options) {
   const auto plans = parse_plans(options.plans);
   if (!plans) return tl::unexpected(plans.error());
   for (const Plan& plan : *plans) settings.plans.push_back(plan.typed());
+  settings.parts = options.parts;
   settings.threads = options.threads;
   settings.rounds = options.rounds;
   settings.past = options.past;
@@ -78,6 +80,11 @@ void add_bench_compress(CLI::App& bench, Action* action) {
       ->check(integer_between(1, kMostTokens));
   command->add_option("--plans", options->plans,
                       "plans that compress the prompt (default: \"q8_0 q4_0 rtn2 mikv-4 mikv\")");
+  command
+      ->add_option("--parts", options->parts,
+                   "what is measured, a list (default: encode,prompt,slices,scores,crush)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(bench::CompressOptions().parts));
   command->add_option("--rounds", options->rounds, "measured rounds (default: 7)")
       ->check(integer_between(1, 10000));
   add_json(*command, &options->json);

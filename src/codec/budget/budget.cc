@@ -18,6 +18,7 @@ Budget::Budget(const Plan& plan, const BudgetContext& context)
   prefix_ = static_cast<int>(slot.number("prefix"));
   fixed_ = slot.param("quota") == "fixed";
   window_ = static_cast<int>(slot.number("window"));
+  slice_ = static_cast<int>(slot.number("slice"));
   demote_ = static_cast<int>(slot.number("demote"));
 }
 

@@ -57,6 +57,7 @@ class Budget {
   int sinks() const { return sinks_; }
   int prefix() const { return prefix_; }
   int window() const { return window_; }
+  int slice() const { return slice_; }  // prompt tokens between compressions; 0: all
   double keep() const { return keep_; }
   double mid_keep() const { return mid_keep_; }
   bool fixed() const { return fixed_; }  // shares are of the prompt
@@ -87,7 +88,7 @@ class Budget {
 
   BudgetContext context_;
   double keep_, mid_keep_, recent_, mid_recent_;
-  int sinks_, prefix_, window_, demote_;
+  int sinks_, prefix_, window_, slice_, demote_;
   bool exact_high_, fixed_;
 };
 

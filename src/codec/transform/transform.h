@@ -27,6 +27,7 @@ struct TransformContext {
   int layers = 0, kv_heads = 0, head_dim = 0;
   int context = 0;  // positions are in [0, context)
   RopeConfig rope;
+  int gqa_ratio = 1;
 };
 
 // What a transform may learn from: before it codes its first row, from all rows of the prompt;

@@ -259,17 +259,26 @@ Result<CompressResult> bench_compress(const CompressOptions& options, const Mode
                                       const ProgressFn& progress) {
   const size_t layouts = coded(options.layouts).size();
   const size_t rounds = static_cast<size_t>(options.rounds) + 1;
-  const auto total =
-      static_cast<double>(rounds * (2 * layouts + options.slices.size() * (layouts + 1) +
-                                    2 * std::size(kScorePlans) * options.contexts.size()) +
-                          kPromptRounds * options.plans.size());
+  const auto ticks = [&](const char* part, size_t n) { return options.wants(part) ? n : 0; };
+  const auto total = static_cast<double>(
+      ticks("encode", rounds * 2 * layouts) +
+      ticks("prompt", kPromptRounds * options.plans.size()) +
+      ticks("slices", rounds * options.slices.size() * (layouts + 1)) +
+      ticks("scores", rounds * 2 * std::size(kScorePlans) * options.contexts.size()) +
+      ticks("crush", rounds * 4));
   double done = 0;
   const Tick tick = [&] { return !progress || progress(++done, total); };
   CompressResult result;
-  Result<bool> all = bench_encode(options, tick, &result.encode);
-  if (all && *all) all = bench_prompt(options, model, tick, &result.prompt);
-  if (all && *all) all = bench_slices(options, tick, &result.slices);
-  if (all && *all) all = bench_scores(options, tick, &result.scores);
+  Result<bool> all = true;
+  const auto part = [&](const char* name, const auto& run) {
+    if (all && *all && options.wants(name)) all = run();
+  };
+  part("encode", [&] { return bench_encode(options, tick, &result.encode); });
+  part("prompt", [&] { return bench_prompt(options, model, tick, &result.prompt); });
+  part("slices", [&] { return bench_slices(options, tick, &result.slices); });
+  part("scores", [&] { return bench_scores(options, tick, &result.scores); });
+  part("crush", [&] { return bench_crush(options, tick, &result.crush); });
+  part("crush", [&] { return bench_crush_step(options, tick, &result.crush_steps); });
   if (!all) return tl::unexpected(all.error());
   result.interrupted = !*all;
   return result;

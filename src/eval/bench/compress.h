@@ -1,11 +1,14 @@
 // kvkeep bench compress: what compressing costs.
 //
 //   encode   rows of an exact tier become rows of a coded one: choose, read, transform, quantize,
-//   pack, close the gaps prompt   the share of reading a prompt that its compression takes slices
-//   new prompt tokens attend over a compressed past, against the same over an f16 past scores what
-//   it costs to hand every slot's attention to the scorer
+//            pack, close the gaps
+//   prompt   the share of reading a prompt that its compression takes
+//   slices   new prompt tokens attend over a compressed past, against the same over an f16 past
+//   scores   what it costs to hand every slot's attention to the scorer
+//   crush    the choice of representatives by signatures, and its share of a decode step
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,6 +28,11 @@ struct CompressOptions {
   std::vector<std::string> plans;                  // of prompt
   int prompt = 2048;                               // tokens, at most the model's context
   int threads = 1, rounds = 7;
+  std::vector<std::string> parts = {"encode", "prompt", "slices", "scores", "crush"};
+
+  bool wants(const std::string& part) const {
+    return std::find(parts.begin(), parts.end(), part) != parts.end();
+  }
 };
 
 struct EncodeRow {
@@ -53,11 +61,24 @@ struct ScoreRow {
   Spread extra;  // time over the same read with a scorer that sees nothing, minus 1
 };
 
+struct CrushRow {
+  int tokens = 0, heads = 0;
+  Spread seconds;  // of one core: signatures, distances, picks
+};
+
+struct CrushStepRow {
+  std::string plan;
+  int context = 0;
+  Spread share;  // of the time that attention alone takes of a decode step
+};
+
 struct CompressResult {
   std::vector<EncodeRow> encode;
   std::vector<PromptRow> prompt;
   std::vector<SliceRow> slices;
   std::vector<ScoreRow> scores;
+  std::vector<CrushRow> crush;
+  std::vector<CrushStepRow> crush_steps;
   bool interrupted = false;
 };
 
@@ -74,6 +95,10 @@ Result<bool> bench_slices(const CompressOptions& options, const Tick& tick,
                           std::vector<SliceRow>* rows);
 Result<bool> bench_scores(const CompressOptions& options, const Tick& tick,
                           std::vector<ScoreRow>* rows);
+Result<bool> bench_crush(const CompressOptions& options, const Tick& tick,
+                         std::vector<CrushRow>* rows);
+Result<bool> bench_crush_step(const CompressOptions& options, const Tick& tick,
+                              std::vector<CrushStepRow>* rows);
 
 std::vector<Bar> compress_bars(const CompressResult& result);
 Json compress_json(const CompressResult& result);

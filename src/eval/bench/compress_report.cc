@@ -14,6 +14,7 @@ struct EncodeBar {
 };
 constexpr EncodeBar kEncodeBars[] = {{LayoutId::u4, 1.0}, {LayoutId::u3, 0.7}, {LayoutId::u2, 0.7}};
 constexpr double kPromptBar = 0.05, kSliceBar = 0.5, kScoreBar = 0.05;
+constexpr double kCrushMs = 1.0, kCrushShare = 0.005;
 
 void add_spread(Json* json, const std::string& name, const Spread& spread) {
   (*json)[name] = spread.median;
@@ -51,12 +52,19 @@ std::vector<Bar> compress_bars(const CompressResult& result) {
     bars.push_back({fmt::format("{}, {} at {} tokens: extra time for scores", row.plan, row.phase,
                                 row.context),
                     row.threads, kScoreBar, row.extra.median, true});
+  for (const CrushRow& row : result.crush)
+    if (row.heads == 32)
+      bars.push_back({fmt::format("representatives of {} tokens, 32 heads: ms", row.tokens), 1,
+                      kCrushMs, 1e3 * row.seconds.median, true});
+  for (const CrushStepRow& row : result.crush_steps)
+    bars.push_back({fmt::format("{} at {} tokens: % of a step's attention", row.plan, row.context),
+                    1, 100 * kCrushShare, 100 * row.share.median, true});
   return bars;
 }
 
 Json compress_json(const CompressResult& result) {
   Json encode = Json::array(), prompt = Json::array(), slices = Json::array(),
-       scores = Json::array();
+       scores = Json::array(), crush = Json::array(), steps = Json::array();
   for (const EncodeRow& row : result.encode) {
     Json json = layouts_json(row.layouts);
     json["rows"] = row.rows;
@@ -84,7 +92,18 @@ Json compress_json(const CompressResult& result) {
     add_spread(&json, "extra", row.extra);
     scores.push_back(std::move(json));
   }
-  return {{"encode", encode}, {"prompt", prompt}, {"slices", slices}, {"scores", scores}};
+  for (const CrushRow& row : result.crush) {
+    Json json = {{"tokens", row.tokens}, {"heads", row.heads}};
+    add_spread(&json, "seconds", row.seconds);
+    crush.push_back(std::move(json));
+  }
+  for (const CrushStepRow& row : result.crush_steps) {
+    Json json = {{"plan", row.plan}, {"context", row.context}};
+    add_spread(&json, "share", row.share);
+    steps.push_back(std::move(json));
+  }
+  return {{"encode", encode}, {"prompt", prompt}, {"slices", slices},
+          {"scores", scores}, {"crush", crush},   {"crush_steps", steps}};
 }
 
 std::string compress_text(const CompressResult& result) {
@@ -102,9 +121,17 @@ std::string compress_text(const CompressResult& result) {
   Table scores({"<plan", "<phase", "context", "% extra time (min-max)"});
   for (const ScoreRow& row : result.scores)
     scores.add({row.plan, row.phase, grouped(row.context), range(row.extra, 1, 100)});
+  Table crush({"<choice of representatives", "heads", "ms of one core (min-max)"});
+  for (const CrushRow& row : result.crush)
+    crush.add(
+        {grouped(row.tokens) + " tokens", std::to_string(row.heads), range(row.seconds, 3, 1e3)});
+  Table steps({"<plan", "context", "% of a step's attention (min-max)"});
+  for (const CrushStepRow& row : result.crush_steps)
+    steps.add({row.plan, grouped(row.context), range(row.share, 2, 100)});
   return "rows that go down a tier\n" + encode.text() + "\nshare of compression in a prompt\n" +
          prompt.text() + "\nslices of a prompt over a past in memory\n" + slices.text() +
-         "\nscores from a read\n" + scores.text();
+         "\nscores from a read\n" + scores.text() + "\nrepresentatives\n" + crush.text() + "\n" +
+         steps.text();
 }
 
 }  // namespace kvkeep::bench

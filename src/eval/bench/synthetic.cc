@@ -75,8 +75,8 @@ Result<std::unique_ptr<SyntheticCache>> SyntheticCache::make_filled(const Plan& 
                                                                     bool compressed) {
   RopeConfig rope;
   rope.dim = shape.head_dim;
-  auto pipeline = Pipeline::make(
-      plan, {shape.layers, shape.kv_heads, shape.head_dim, shape.tokens, std::move(rope)});
+  auto pipeline = Pipeline::make(plan, {shape.layers, shape.kv_heads, shape.head_dim, shape.tokens,
+                                        std::move(rope), shape.gqa_ratio});
   if (!pipeline) return tl::unexpected(pipeline.error());
   std::unique_ptr<SyntheticCache> made(new SyntheticCache(*std::move(pipeline), shape));
   Sequence prototype(1, 1, made->pipeline_.tier_shapes());

@@ -28,7 +28,7 @@ Result<LayoutPair> parse_layout_pair(const std::string& text);
 Result<Plan> plan_of(const LayoutPair& layouts, const std::string& attend = "");
 
 struct SyntheticShape {
-  int layers = 1, kv_heads = 8, head_dim = 128, tokens = 0;
+  int layers = 1, kv_heads = 8, head_dim = 128, tokens = 0, gqa_ratio = 1;
 };
 
 // One row's worth of normal numbers, the same for the same seed.
