@@ -24,10 +24,11 @@ TEST(Plan, OverridesReachTheirSlot) {
   const auto plan =
       Plan::parse("mikv:keep=0.30,low=u4,high=u8g32,sinks=4,transform=centre+hadamard");
   ASSERT_TRUE(plan) << plan.error().message;
-  EXPECT_EQ(plan->canonical(),
-            "scorer=h2o:norm=none,gqa=sum;budget=uniform:keep=0.3,mid_keep=0,recent=0.5,"
-            "quota=growing,sinks=4,prefix=0,window=0,demote=16;high=rtn:k=u8g32,v=u8g32;mid=none;"
-            "low=rtn:k=u4,v=u4;transform=centre+hadamard:k=0,v=0,signs=0;attend=integer");
+  EXPECT_EQ(
+      plan->canonical(),
+      "scorer=h2o:norm=none,gqa=sum;budget=uniform:keep=0.3,mid_keep=0,recent=0.5,"
+      "quota=growing,sinks=4,prefix=0,window=0,demote=16;high=rtn:k=u8g32,v=u8g32;mid=none;"
+      "low=rtn:k=u4,v=u4;predictor=none;transform=centre+hadamard:k=0,v=0,signs=0;attend=integer");
   EXPECT_EQ(Plan::parse("rtn4:attend=exact")->slot("attend").method, "exact");
   EXPECT_EQ(Plan::parse("mikv:mid=u4,mid_keep=0.3")->slot("mid").param("v"), "u4");
   EXPECT_EQ(Plan::parse("mikv:norm=rows,gqa=max")->slot("scorer").param("gqa"), "max");
