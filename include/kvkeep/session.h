@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kvkeep/error.h"
@@ -27,6 +28,8 @@ namespace kvkeep {
 struct SessionOptions {
   int threads = 0;  // 0: all cores this process may use
   int context = 0;  // 0: the model's; the largest number of tokens
+  // The file that plans with a predictor need; empty: one for the plan beside the model's file.
+  std::string calibration = {};
 };
 
 class Session {

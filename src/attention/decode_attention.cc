@@ -75,6 +75,10 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
         if (stored.scored) rows += static_cast<size_t>(end - b) * group;
       }
     }
+    const int cold = chunks_ ? (chunks_->rows() + kBlockTokens - 1) / kBlockTokens : 0;
+    for (int b = 0; b < cold; b += kRangeBlocks)
+      items_.push_back(
+          {h, kChunks, 0, b, std::min(b + kRangeBlocks, cold), items_.size() * per_item, rows});
   }
   weights_.resize(rows * kBlockTokens);
   maxima_.resize(rows);
@@ -121,6 +125,30 @@ void DecodeAttention::softmax_step(float* logits, int count, AttentionState* sta
       if (factor[h] != 1.0f) table.scale(state[h].out, stride_, factor[h]);
       state[h].max = max[h], state[h].sum = sum[h];
       if (maxima) maxima[first + h] = max[h];
+    }
+  }
+}
+
+// Rows in chunks are float32 rows already: products with the exact query, block by block.
+void DecodeAttention::attend_chunks(const Item& item, float* block_logits) {
+  const KernelTable& table = kernels();
+  const int group = heads_.gqa_ratio, d = heads_.head_dim;
+  const float* q = exact_q_.data() + item.kv_head * group * stride_;
+  AttentionState* states = states_.data() + item.state;
+  std::vector<float> rows(static_cast<size_t>(2 * kBlockTokens * d));
+  float *keys = rows.data(), *values = keys + kBlockTokens * d;
+  for (int b = item.first_block; b < item.last_block; ++b) {
+    const int first = b * kBlockTokens, count = std::min(kBlockTokens, chunks_->rows() - first);
+    chunks_->read(item.kv_head, first, count, keys, values);
+    for (int h = 0; h < group; ++h) {
+      float* logits = block_logits + h * kBlockTokens;
+      for (int t = 0; t < count; ++t) logits[t] = table.dot(q + h * stride_, keys + t * d, d);
+    }
+    softmax_step(block_logits, count, states, nullptr);
+    for (int h = 0; h < group; ++h) {
+      const float* weights = block_logits + h * kBlockTokens;
+      for (int t = 0; t < count; ++t)
+        table.add_scaled(values + t * d, d, weights[t], states[h].out);
     }
   }
 }
@@ -215,20 +243,26 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
   int rows = 0;
   for (int level = 0; level < cache->levels(); ++level)
     rows += cache->tier(layer, kv_head, level).size();
+  if (chunks_) rows += chunks_->rows();
   for (const Item& item : items_)
-    if (item.kv_head == kv_head && pipeline_->levels()[static_cast<size_t>(item.level)].scored)
-      score(cache, layer, item, totals, rows);
+    if (item.kv_head == kv_head && scored(item)) score(cache, layer, item, totals, rows);
 }
 
 void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* out,
-                             ThreadPool* pool) {
+                             ThreadPool* pool, const ChunkTier* chunks) {
+  chunks_ = chunks;
   prepare_queries(layer, q);
   plan_items(*cache, layer);
   const size_t per_worker = static_cast<size_t>(heads_.gqa_ratio * kBlockTokens);
   block_logits_.resize(static_cast<size_t>(pool->size()) * per_worker);
   pool->run(static_cast<int64_t>(items_.size()), [&](int64_t i, int worker) {
-    attend_range(*cache, layer, items_[static_cast<size_t>(i)],
-                 block_logits_.data() + static_cast<size_t>(worker) * per_worker);
+    const Item& item = items_[static_cast<size_t>(i)];
+    float* logits = block_logits_.data() + static_cast<size_t>(worker) * per_worker;
+    if (item.level == kChunks) {
+      attend_chunks(item, logits);
+    } else {
+      attend_range(*cache, layer, item, logits);
+    }
   });
   pool->run(heads_.kv_heads,
             [&](int64_t h, int) { finish_head(cache, layer, static_cast<int>(h), out); });

@@ -13,6 +13,7 @@
 #include "attention/attention_state.h"
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
+#include "codec/chunk_tier.h"
 #include "codec/pipeline.h"
 #include "kernels/kernel_table.h"
 
@@ -26,18 +27,25 @@ class DecodeAttention {
  public:
   DecodeAttention(const Pipeline* pipeline, const HeadCounts& heads);
 
-  // q, out [kv_heads * gqa_ratio][head_dim]; the new token's row is already in the cache.
-  void attend(Sequence* cache, int layer, const float* q, float* out, ThreadPool* pool);
+  // q, out [kv_heads * gqa_ratio][head_dim]; the new token's row is already in the cache. Rows in
+  // chunks, if there are any, are those of the layer that is readable.
+  void attend(Sequence* cache, int layer, const float* q, float* out, ThreadPool* pool,
+              const ChunkTier* chunks = nullptr);
 
   size_t scratch_bytes() const;
 
  private:
   struct Item {
-    int kv_head, level, epoch, first_block, last_block;
-    size_t state;    // index of its first AttentionState, gqa_ratio of them
+    int kv_head, level, epoch;    // level kChunks: rows in chunks
+    int first_block, last_block;  // of 64 rows
+    size_t state;                 // index of its first AttentionState, gqa_ratio of them
     size_t weights;  // row of its first block's weights [gqa_ratio][64], if the level is scored
   };
+  static constexpr int kChunks = -1;
   void plan_items(const Sequence& cache, int layer);
+  bool scored(const Item& item) const {
+    return item.level != kChunks && pipeline_->levels()[static_cast<size_t>(item.level)].scored;
+  }
   void prepare_queries(int layer, const float* q);
   bool integer(const Level& level) const { return level.coded && pipeline_->attends_in_integers(); }
   // Keys by channel are widened all the same.
@@ -55,11 +63,13 @@ class DecodeAttention {
   void score_block(const Item& item, const std::byte* part, const std::byte* next, int count,
                    float* logits);
   void softmax_step(float* logits, int count, AttentionState* states, float* maxima) const;
+  void attend_chunks(const Item& item, float* block_logits);
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);
 
   const Pipeline* pipeline_;
+  const ChunkTier* chunks_ = nullptr;  // while attend() runs
   HeadCounts heads_;
   int stride_;                           // floats of a padded query or output row
   AlignedBuffer<float> exact_q_;         // [q_heads][stride], scaled by head_dim^-1/2

@@ -27,6 +27,11 @@ void PrefillAttention::plan_chunks(const Sequence& cache, int layer) {
   for (int h = 0; h < heads_.kv_heads; ++h) {
     Head head{chunks_.size(), 0, 0, 0};
     int kept_chunks = 0;
+    for (int first = 0; cold_ && first < cold_->rows(); first += kChunkRows) {
+      const int count = std::min(kChunkRows, cold_->rows() - first);
+      chunks_.push_back({kColdRows, first, count, head.rows, -1});
+      head.rows += count;
+    }
     for (int level = cache.levels() - 1; level >= 0; --level) {
       const int size = cache.tier(layer, h, level).size();
       const bool ranked =
@@ -173,8 +178,11 @@ void PrefillAttention::attend_rows(const Sequence& cache, HeadIndex index, int f
     const Chunk& chunk = chunks_[i];
     const int columns = std::min(chunk.count, visible + count - 1 - chunk.column);
     if (columns <= 0) break;
-    pipeline_->read_rows(cache, index, chunk.level, chunk.first, columns, scratch.keys,
-                         scratch.values);
+    if (chunk.level == kColdRows)
+      cold_->read(index.kv_head, chunk.first, columns, scratch.keys, scratch.values);
+    else
+      pipeline_->read_rows(cache, index, chunk.level, chunk.first, columns, scratch.keys,
+                           scratch.values);
     const bool keep = mass && chunk.kept_column >= 0;
     for (int g = 0; g < group; ++g)
       attend_chunk(chunk, columns, g, visible - chunk.column, count, q + at(g), out + at(g),
@@ -231,7 +239,8 @@ void PrefillAttention::release() {
 }
 
 void PrefillAttention::attend(Sequence* cache, int layer, int tokens, const float* q, float* out,
-                              ThreadPool* pool) {
+                              ThreadPool* pool, const ChunkTier* chunks) {
+  cold_ = chunks;
   observe_rows(*cache, layer, tokens);
   plan_chunks(*cache, layer);
   plan_scratch(tokens, pool->size());

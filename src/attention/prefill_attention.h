@@ -24,8 +24,10 @@ class PrefillAttention {
   PrefillAttention(const Pipeline* pipeline, const HeadCounts& heads)
       : pipeline_(pipeline), heads_(heads) {}
 
-  // q, out [tokens][q_heads][head_dim]; the tokens' rows are already the last of level 0.
-  void attend(Sequence* cache, int layer, int tokens, const float* q, float* out, ThreadPool* pool);
+  // q, out [tokens][q_heads][head_dim]; the tokens' rows are already the last of level 0. Rows in
+  // chunks, if there are any, are those of the layer that is readable.
+  void attend(Sequence* cache, int layer, int tokens, const float* q, float* out, ThreadPool* pool,
+              const ChunkTier* chunks = nullptr);
 
   // Gives the scratch back; the next call takes it again.
   void release();
@@ -37,7 +39,7 @@ class PrefillAttention {
  private:
   // Rows of one tier that are read together.
   struct Chunk {
-    int level, first, count;  // slots
+    int level, first, count;  // slots; level kColdRows: rows of the chunk tier
     int column;               // of its first row among the head's rows
     int kept_column;          // among the head's ranked rows; -1 if the tier is not ranked
   };
@@ -55,6 +57,7 @@ class PrefillAttention {
     float* kept_max;  // [ranked chunks][gqa_ratio][item rows]: ... and what they are relative to
   };
 
+  static constexpr int kColdRows = -1;
   void plan_chunks(const Sequence& cache, int layer);
   void plan_scratch(int tokens, int workers);
   Scratch scratch_of(int worker);
@@ -67,6 +70,7 @@ class PrefillAttention {
   void score(Sequence* cache, int layer, int kv_head) const;
 
   const Pipeline* pipeline_;
+  const ChunkTier* cold_ = nullptr;  // while attend() runs
   HeadCounts heads_;
   std::vector<Chunk> chunks_;
   std::vector<Head> head_chunks_;

@@ -56,7 +56,10 @@ Pipeline::Pipeline(const Plan& plan, const TransformContext& context, Transforms
       representatives_(make_representatives(plan.slot("representatives"))),
       transforms_(std::move(transforms)),
       evicts_(plan.slot("low").method == "drop"),
-      integer_(plan.slot("attend").method == "integer") {}
+      integer_(plan.slot("attend").method == "integer") {
+  if (plan.slot("low").method == "chunk")
+    chunk_rows_ = static_cast<int>(plan.slot("low").number("rows"));
+}
 
 Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& context) {
   auto transforms = Transforms::make(plan, context);
@@ -110,7 +113,7 @@ void Pipeline::choose_tags(const Plan& plan) {
   const bool asked = transforms_.has_bias();
   for (size_t i = 0; i < levels_.size(); ++i) {
     Level& level = levels_[i];
-    const bool last = i + 1 == levels_.size(), leaves = !last || evicts_;
+    const bool last = i + 1 == levels_.size(), leaves = !last || evicts_ || chunks();
     level.scored = leaves && observes_attention();
     if (q_heads && level.scored && static_cast<int>(i) <= layer_level_)
       level.head_scores = context_.gqa_ratio;
@@ -139,8 +142,8 @@ std::vector<TierShape> Pipeline::tier_shapes() const {
   return shapes;
 }
 
-double Pipeline::paper_bits_per_value() const {
-  double high = 16.0, mid = 0.0, low = 0.0;
+double Pipeline::paper_bits_per_value(double chunk_bits) const {
+  double high = 16.0, mid = 0.0, low = chunk_bits;
   for (const Level& level : levels_) {
     if (level.rung == Rung::high) high = nominal_bits(level);
     if (level.rung == Rung::mid) mid = nominal_bits(level);
@@ -259,17 +262,18 @@ bool Pipeline::waits_for_fit(HeadIndex head, int tokens) const {
 }
 
 int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const {
-  if (level + 1 == static_cast<int>(levels_.size()) && !evicts_) return 0;
+  const bool last = level + 1 == static_cast<int>(levels_.size());
+  if (last && !evicts_ && !chunks()) return 0;
   if (waits_for_fit(head, tokens)) return 0;
   const int size = cache.tier(head.layer, head.kv_head, level).size();
   int above = 0;  // rows that wait to come down here do not push others out yet
   const Quota quota = this->quota(head, tokens);
   for (int i = 0; i < level; ++i) above += cache.tier(head.layer, head.kv_head, i).size();
   if (level > 0) above = std::min(above, most(quota, level - 1));
+  const int batch = last && chunks() ? chunk_rows_ : budget_->demote_rows();
   int due = std::min(size + above - most(quota, level), size);
-  if (level + 1 < static_cast<int>(levels_.size()))
-    due -= due % levels_[static_cast<size_t>(level) + 1].step();
-  return due <= 0 || (!flush && due < budget_->demote_rows()) ? 0 : due;
+  if (!last) due -= due % levels_[static_cast<size_t>(level) + 1].step();
+  return due <= 0 || (!flush && due < batch) ? 0 : due;
 }
 
 void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {

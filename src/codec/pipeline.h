@@ -4,6 +4,7 @@
 //   then      high tier             only where the plan codes important rows (mikv-int8)
 //   then      middle tier           only in a ladder of three (diffkv)
 //   last      low tier              absent where the plan evicts (drop)
+//   or        chunks                across layers (chunk_tier.h): one choice for all heads
 //
 //   demote = read row -> transform -> quantize -> pack into the next level's tail slot
 //
@@ -40,6 +41,8 @@ class Pipeline {
   std::vector<TierShape> tier_shapes() const;
   const Budget& budget() const { return *budget_; }
   bool evicts() const { return evicts_; }
+  bool chunks() const { return chunk_rows_ > 0; }  // the low level is not one of levels()
+  int chunk_rows() const { return chunk_rows_; }
   // Coded tiers are read in integers; f16 tiers never are.
   bool attends_in_integers() const { return integer_; }
   bool observes_attention() const { return observes(observes_, Observes::attention); }
@@ -83,6 +86,15 @@ class Pipeline {
   int layer_level() const { return layer_level_; }
   void demote_layer(Sequence* cache, int layer, int tokens, bool flush);
 
+  // Slots of the last level's rows that go into chunks: the same in every (layer, kv_head), because
+  // scores are summed over all of them. In order of position; empty while fewer than a chunk are
+  // due, unless flush.
+  std::vector<int> choose_for_chunks(const Sequence& cache, int tokens, bool flush) const;
+  // Rows of the last level at `slots`, in the original basis: k, v [slots][head_dim].
+  void read_for_chunks(const Sequence& cache, HeadIndex head, std::span<const int> slots, float* k,
+                       float* v) const;
+  void remove_slots(Sequence* cache, HeadIndex head, const std::vector<int>& slots) const;
+
   // True if all rows from position `from` on can be found again among the head's `tokens` tokens;
   // else some stand on a level that stores no positions, or rows that share scales would be parted.
   // Evicted rows need not be found.
@@ -107,8 +119,8 @@ class Pipeline {
   size_t statistics_bytes() const;
 
   // Bits a value costs in the accounting of the method's paper: codes, scales and minima of the
-  // planned shares; no positions, scores, windows or slack.
-  double paper_bits_per_value() const;
+  // planned shares; no positions, scores, windows or slack. chunk_bits: of a value in a chunk.
+  double paper_bits_per_value(double chunk_bits = 0) const;
 
  private:
   struct Sample {
@@ -155,8 +167,9 @@ class Pipeline {
   GqaAggregate gqa_ = GqaAggregate::sum;
   Transforms transforms_;
   std::vector<Level> levels_;
-  int prompt_ = 0;     // tokens
-  int allocated_ = 0;  // tokens when the budget last followed the scores
+  int prompt_ = 0;      // tokens
+  int allocated_ = 0;   // tokens when the budget last followed the scores
+  int chunk_rows_ = 0;  // of a chunk, 0: none
   bool evicts_ = false, integer_ = false;
 };
 

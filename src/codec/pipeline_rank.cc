@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/check.h"
 #include "codec/demote.h"
 #include "codec/pipeline.h"
 
@@ -68,6 +69,42 @@ std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int lev
   std::vector<int> chosen;
   for (size_t i : lowest(orders, count)) chosen.push_back(ranking.slots[i]);
   return chosen;
+}
+
+std::vector<int> Pipeline::choose_for_chunks(const Sequence& cache, int tokens, bool flush) const {
+  const int level = static_cast<int>(levels_.size()) - 1;
+  const int count = due(cache, {}, level, tokens, flush);
+  if (count == 0) return {};
+  const int size = cache.tier(0, 0, level).size();
+  Ranking all;
+  for (int layer = 0; layer < context_.layers; ++layer)
+    for (int head = 0; head < context_.kv_heads; ++head) {
+      Ranking own = rank(cache, {layer, head}, level, tokens, size - count);
+      KVKEEP_CHECK(own.slots.size() == static_cast<size_t>(size), "layer {}, {} rows", layer,
+                   own.slots.size());
+      if (all.slots.empty()) {
+        all = std::move(own);
+        continue;
+      }
+      for (size_t i = 0; i < own.scores.size(); ++i) all.scores[i] += own.scores[i];
+    }
+  std::vector<uint64_t> orders(all.slots.size());
+  for (size_t i = 0; i < orders.size(); ++i)
+    orders[i] = demotion_order(all.pins[i], std::isnan(all.scores[i]) ? 0 : all.scores[i], i);
+  std::vector<int> chosen;
+  for (size_t i : lowest(orders, count)) chosen.push_back(all.slots[i]);
+  return chosen;
+}
+
+void Pipeline::read_for_chunks(const Sequence& cache, HeadIndex head, std::span<const int> slots,
+                               float* k, float* v) const {
+  const int level = static_cast<int>(levels_.size()) - 1;
+  read_slots(cache.tier(head.layer, head.kv_head, level), head, level, slots, k, v);
+}
+
+void Pipeline::remove_slots(Sequence* cache, HeadIndex head, const std::vector<int>& slots) const {
+  const int level = static_cast<int>(levels_.size()) - 1;
+  remove_rows(levels_.back(), &cache->tier(head.layer, head.kv_head, level), slots);
 }
 
 bool Pipeline::reallocates(int tokens, bool flush) const {

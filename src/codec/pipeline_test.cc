@@ -97,6 +97,7 @@ TEST(Pipeline, PaperAccountingReproducesThePublishedTable) {
 // row on any level is its original within the error of its layout.
 TEST(Pipeline, EveryPresetKeepsItsQuotasAndItsRows) {
   for (const PresetInfo& preset : presets()) {
+    if (preset.plan.find("low=chunk") != std::string::npos) continue;  // chunk_session_test
     for (int head_dim : {64, 80}) {
       Fixture f(preset.name, head_dim);
       for (int n : {1, 15, 300, 77}) {
@@ -126,6 +127,7 @@ TEST(Pipeline, EveryPresetKeepsItsQuotasAndItsRows) {
 
 TEST(Pipeline, RowsSurviveDemotionWithinTheirLayoutsError) {
   for (const PresetInfo& preset : presets()) {
+    if (preset.plan.find("low=chunk") != std::string::npos) continue;
     Fixture f(preset.name, 64);
     f.append(200);
     f.demote(true);

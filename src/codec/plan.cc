@@ -113,15 +113,16 @@ Result<void> override(SlotTable* table, const Assignment& assignment) {
     return set_param(&found->second[0], {name.substr(dot + 1), value});
   }
   if (table->contains(name)) {
-    const bool tier = (name == "high" || name == "mid" || name == "low") && value != "f16" &&
-                      value != "drop" && value != "none";
+    const bool tier = (name == "high" || name == "mid" || name == "low") &&
+                      !find_method(name, value.substr(0, value.find(':')));
     const Plan::Slot before = table->at(name)[0];
     const std::string method = value[0] == 'c' ? "grid" : "rtn";
     KVKEEP_TRY(set_slot(table, name, tier ? method + ":k=" + value + ",v=" + value : value));
     if (name == "budget") take_over_amounts(before, value, &table->at(name)[0]);
     return {};
   }
-  std::string allowed = "scorer, budget, representatives, high, mid, low, transform, attend";
+  std::string allowed =
+      "scorer, budget, representatives, high, mid, low, predictor, transform, attend";
   Plan::Slot* found = nullptr;
   for (const char* slot : {"budget", "scorer", "representatives"}) {
     for (const auto& [param, current] : table->at(slot)[0].params) {
@@ -193,6 +194,29 @@ std::string print(const std::vector<Plan::Slot>& slots) {
   return text;
 }
 
+// Chunks hold the same tokens in every layer and kv_head, so these are chosen for all at once.
+Result<void> check_chunks(const Plan& plan) {
+  const Plan::Slot &low = plan.slot("low"), &predictor = plan.slot("predictor");
+  if (low.method != "chunk") {
+    if (predictor.method == "none") return {};
+    return bad_input("plan: slot 'predictor', {}: allowed with low=chunk, not with low={}",
+                     predictor.method, low.method);
+  }
+  if (plan.slot("mid").method != "none")
+    return bad_input("plan: slot 'mid', {}: allowed with low=chunk is none",
+                     plan.slot("mid").method);
+  if (plan.slot("budget").method != "uniform")
+    return bad_input("plan: slot 'budget', {}: allowed with low=chunk is uniform",
+                     plan.slot("budget").method);
+  if (plan.slot("representatives").method != "none")
+    return bad_input("plan: slot 'representatives', {}: allowed with low=chunk is none",
+                     plan.slot("representatives").method);
+  if (predictor.param("form") == "per_head" && predictor.number("rank") > 0)
+    return bad_input("plan: slot 'predictor', {}: form=per_head has no rank={}; allowed: 0",
+                     predictor.method, predictor.param("rank"));
+  return {};
+}
+
 Result<void> check_together(const Plan& plan) {
   const Plan::Slot& budget = plan.slot("budget");
   if (plan.slot("low").method == "drop" && budget.number("keep") == 0 &&
@@ -219,6 +243,7 @@ Result<void> check_together(const Plan& plan) {
         "plan: slot 'representatives', kvcrush, with scorer {}: allowed are scorers that observe "
         "attention (h2o, snapkv, tova, ...), whose heads differ",
         scorer.method);
+  KVKEEP_TRY(check_chunks(plan));
   if (budget.number("keep") + budget.number("mid_keep") > 1)
     return bad_input("plan: slot 'budget': keep={} and mid_keep={}: allowed is a sum of at most 1",
                      budget.param("keep"), budget.param("mid_keep"));
@@ -254,7 +279,7 @@ Result<Plan> Plan::parse(const std::string& text) {
   KVKEEP_TRY(
       parse_slots(&table,
                   "scorer=recency;budget=uniform;representatives=none;high=f16;mid=none;low=rtn;"
-                  "transform=none;attend=integer"));
+                  "predictor=none;transform=none;attend=integer"));
   const bool slots = text.find('=') < text.find(':') || text.find(';') != std::string::npos;
   KVKEEP_TRY(slots ? parse_slots(&table, text) : parse_preset(&table, text));
   Plan plan;

@@ -32,8 +32,9 @@ std::string observed(Observes all) {
 }  // namespace
 
 const std::vector<std::string>& slot_names() {
-  static const std::vector<std::string> names = {"scorer", "budget", "representatives", "high",
-                                                 "mid",    "low",    "transform",       "attend"};
+  static const std::vector<std::string> names = {"scorer",    "budget",    "representatives",
+                                                 "high",      "mid",       "low",
+                                                 "predictor", "transform", "attend"};
   return names;
 }
 
@@ -56,6 +57,10 @@ const std::vector<MethodRow>& method_rows() {
   {#slot, #name, summary, citation, Observes::nothing, __VA_ARGS__},
 #include "codec/tiers.inc"
 #undef KVKEEP_TIER
+#define KVKEEP_PREDICTOR(name, summary, citation, ...) \
+  {"predictor", #name, summary, citation, Observes::nothing, __VA_ARGS__},
+#include "codec/predictor/methods.inc"
+#undef KVKEEP_PREDICTOR
       {"transform", "none", "rows are coded as they are", "-"},
 #define KVKEEP_TRANSFORM(name, observes, summary, citation, ...) \
   {"transform", #name, summary, citation, Observes::observes, __VA_ARGS__},

@@ -52,8 +52,8 @@ struct PresetRow {
   const char* summary;
 };
 
-// Slots of a plan in canonical order: scorer, budget, representatives, high, mid, low, transform,
-// attend.
+// Slots of a plan in canonical order: scorer, budget, representatives, high, mid, low, predictor,
+// transform, attend.
 const std::vector<std::string>& slot_names();
 const std::vector<MethodRow>& method_rows();
 const std::vector<PresetRow>& preset_rows();

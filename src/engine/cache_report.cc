@@ -26,6 +26,7 @@ int64_t least_readable(const CompressedAttention& site) {
       int64_t tokens = 0;
       for (int level = 0; level < site.cache().levels(); ++level)
         tokens += site.cache().tier(layer, head, level).size();
+      if (site.chunks()) tokens += site.chunks()->rows();
       least = std::min(least, tokens);
     }
   return least;
@@ -54,9 +55,15 @@ Sums sum_parts(const CompressedAttention& site) {
 }
 
 void fill_breakdown(const CompressedAttention& site, CacheReport* report) {
-  const Sums sums = sum_parts(site);
-  const CacheUsage usage = site.cache().usage();
-  report->shared_bytes = site.pipeline().shared_bytes();
+  Sums sums = sum_parts(site);
+  CacheUsage usage = site.cache().usage();
+  report->shared_bytes = site.shared_bytes();
+  if (const ChunkTier* chunks = site.chunks()) {
+    sums.codes += chunks->code_bytes();
+    sums.scales += chunks->scale_bytes();
+    usage.tables += chunks->bytes() - chunks->code_bytes() - chunks->scale_bytes();
+    usage.forked += chunks->shared_chunk_bytes();
+  }
   report->breakdown = {{"exact", sums.exact},
                        {"codes", sums.codes},
                        {"scales", sums.scales},
@@ -79,6 +86,10 @@ void fill_layers(const CompressedAttention& site, CacheReport* report) {
         const Tier& tier = site.cache().tier(layer, head, level);
         entry.bytes += static_cast<size_t>(tier.blocks()) * tier.shape().block_bytes();
       }
+    if (const ChunkTier* chunks = site.chunks())
+      entry.bytes += static_cast<size_t>(chunks->rows()) *
+                     (chunks->codec().quantizers().of(layer, Side::key).row_bytes() +
+                      chunks->codec().quantizers().of(layer, Side::value).row_bytes());
     report->layers.push_back(std::move(entry));
   }
 }
@@ -97,6 +108,10 @@ std::vector<TierReport> tier_reports(const CompressedAttention& site, int first,
     reports.push_back({part_name(shape.k), part_name(shape.v),
                        tokens / ((last - first) * site.shape().kv_heads)});
   }
+  if (const ChunkTier* chunks = site.chunks())
+    reports.push_back({chunks->codec().quantizers().name(last - 1, Side::key),
+                       chunks->codec().quantizers().name(last - 1, Side::value),
+                       static_cast<double>(chunks->rows())});
   return reports;
 }
 
@@ -113,7 +128,8 @@ CacheReport report_cache(const CompressedAttention& site, const Plan& plan, bool
   fill_breakdown(site, &report);
   report.scratch_bytes = site.scratch_bytes();
   report.peak_bytes = std::max(site.peak_bytes(), report.bytes);
-  report.paper_bits_per_value = site.pipeline().paper_bits_per_value();
+  report.paper_bits_per_value = site.pipeline().paper_bits_per_value(
+      site.chunks() ? site.chunks()->codec().paper_bits_per_value() : 0);
   const double values = 2.0 * site.tokens() * shape.layers * shape.kv_heads * shape.head_dim;
   if (values > 0) {
     report.bits_per_value = 8.0 * static_cast<double>(report.bytes) / values;

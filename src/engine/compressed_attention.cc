@@ -9,30 +9,39 @@
 namespace kvkeep {
 
 CompressedAttention::CompressedAttention(Pipeline pipeline, Sequence cache,
+                                         std::optional<ChunkTier> chunks,
                                          const AttentionShape& shape, ThreadPool* pool)
     : shape_(shape),
       pipeline_(std::move(pipeline)),
       cache_(std::move(cache)),
+      chunks_(std::move(chunks)),
       pool_(pool),
       decode_(&pipeline_, {shape.kv_heads, shape.gqa_ratio(), shape.head_dim}),
       prefill_(&pipeline_, {shape.kv_heads, shape.gqa_ratio(), shape.head_dim}) {}
 
-Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(const Plan& plan,
-                                                                       const AttentionShape& shape,
-                                                                       const RopeConfig& rope,
-                                                                       int context,
-                                                                       ThreadPool* pool) {
+Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(
+    const Plan& plan, const AttentionShape& shape, const RopeConfig& rope, int context,
+    ThreadPool* pool, std::shared_ptr<const Calibration> calibration) {
   auto pipeline = Pipeline::make(
       plan, {shape.layers, shape.kv_heads, shape.head_dim, context, rope, shape.gqa_ratio()});
   if (!pipeline) return tl::unexpected(pipeline.error());
   Sequence cache(shape.layers, shape.kv_heads, pipeline->tier_shapes());
-  return std::unique_ptr<CompressedAttention>(
-      new CompressedAttention(*std::move(pipeline), std::move(cache), shape, pool));
+  std::optional<ChunkTier> chunks;
+  if (pipeline->chunks()) {
+    auto codec = ChunkCodec::make(plan, {shape.layers, shape.kv_heads, shape.head_dim},
+                                  std::move(calibration));
+    if (!codec) return tl::unexpected(codec.error());
+    chunks.emplace(std::make_shared<const ChunkCodec>(*std::move(codec)), rope);
+  }
+  return std::unique_ptr<CompressedAttention>(new CompressedAttention(
+      *std::move(pipeline), std::move(cache), std::move(chunks), shape, pool));
 }
 
 std::unique_ptr<CompressedAttention> CompressedAttention::fork(ThreadPool* pool) const {
+  std::optional<ChunkTier> chunks;
+  if (chunks_) chunks.emplace(chunks_->fork());
   std::unique_ptr<CompressedAttention> copy(
-      new CompressedAttention(pipeline_.fork(), cache_.fork(), shape_, pool));
+      new CompressedAttention(pipeline_.fork(), cache_.fork(), std::move(chunks), shape_, pool));
   copy->tokens_ = tokens_;
   copy->peak_bytes_ = copy->resident_bytes();
   return copy;
@@ -95,20 +104,58 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
   if (auto done = append(call); !done) return done;
   pipeline_.observe_queries(call.layer, call.q, call.tokens, shape_.gqa_ratio(),
                             call.first_position);
+  if (chunks_) chunks_->read_layer(call.layer, pool_);
   if (call.tokens == 1) {
-    decode_.attend(&cache_, call.layer, call.q, call.out, pool_);
+    decode_.attend(&cache_, call.layer, call.q, call.out, pool_, chunks());
   } else {
-    prefill_.attend(&cache_, call.layer, call.tokens, call.q, call.out, pool_);
+    prefill_.attend(&cache_, call.layer, call.tokens, call.q, call.out, pool_, chunks());
   }
   return {};
 }
 
-void CompressedAttention::demote(bool flush, bool more_prompt) {
+// Rows that no head wants any longer, out of the last level of every head at once.
+Result<bool> CompressedAttention::demote_to_chunks(bool flush) {
+  const std::vector<int> slots = pipeline_.choose_for_chunks(cache_, tokens_, flush);
+  if (slots.empty()) return false;
+  const int last = cache_.levels() - 1, d = shape_.head_dim;
+  std::vector<int32_t> positions;
+  for (const int slot : slots) positions.push_back(cache_.tier(0, 0, last).position(slot));
+  const auto read = [&](int layer, int first, int count, float* keys, float* values) {
+    const auto size = static_cast<size_t>(count * d);
+    std::vector<float> k(size), v(size);
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      pipeline_.read_for_chunks(
+          cache_, {layer, head},
+          std::span(slots).subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
+          k.data(), v.data());
+      for (int row = 0; row < count; ++row) {
+        const ptrdiff_t to = (static_cast<ptrdiff_t>(row) * shape_.kv_heads + head) * d;
+        std::copy_n(k.data() + row * d, d, keys + to);
+        std::copy_n(v.data() + row * d, d, values + to);
+      }
+    }
+  };
+  KVKEEP_TRY(chunks_->append(positions, pipeline_.chunk_rows(), read, pool_));
+  peak_bytes_ = std::max(peak_bytes_, resident_bytes());
+  pool_->run(shape_.layers * shape_.kv_heads, [&](int64_t i, int) {
+    const int head = static_cast<int>(i);
+    pipeline_.remove_slots(&cache_, {head / shape_.kv_heads, head % shape_.kv_heads}, slots);
+  });
+  return true;
+}
+
+Result<void> CompressedAttention::demote(bool flush, bool more_prompt) {
   if (flush) prefill_.release();
   if (flush && !more_prompt) pipeline_.see_prompt(tokens_);
   if (pipeline_.reallocates(tokens_, flush && !more_prompt)) pipeline_.reallocate(cache_, tokens_);
   bool moved = false;
   for (int level = 0; level < cache_.levels(); ++level) {
+    if (chunks_ && level + 1 == cache_.levels()) {
+      const auto went = demote_to_chunks(flush);
+      if (!went) return tl::unexpected(went.error());
+      moved |= *went;
+      break;
+    }
     std::vector<HeadIndex> heads;
     for (int layer = 0; layer < shape_.layers; ++layer)
       for (int h = 0; h < shape_.kv_heads; ++h)
@@ -128,14 +175,20 @@ void CompressedAttention::demote(bool flush, bool more_prompt) {
       pipeline_.demote(&cache_, heads[static_cast<size_t>(i)], level, tokens_, flush);
     });
   }
-  if (!moved) return;
+  if (!moved) return {};
   peak_bytes_ = std::max(peak_bytes_, resident_bytes());
   cache_.compact();
+  return {};
+}
+
+size_t CompressedAttention::shared_bytes() const {
+  const Calibration* calibration = chunks_ ? chunks_->codec().calibration() : nullptr;
+  return pipeline_.shared_bytes() + (calibration ? calibration->resident_bytes() : 0);
 }
 
 size_t CompressedAttention::resident_bytes() const {
   return cache_.resident_bytes() + pipeline_.transform_bytes() + pipeline_.statistics_bytes() +
-         pipeline_.shared_bytes();
+         shared_bytes() + (chunks_ ? chunks_->bytes() : 0);
 }
 
 }  // namespace kvkeep

@@ -6,10 +6,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "attention/decode_attention.h"
 #include "attention/prefill_attention.h"
 #include "base/thread_pool.h"
+#include "codec/chunk_tier.h"
 #include "codec/pipeline.h"
 #include "model/attention_site.h"
 
@@ -17,10 +19,9 @@ namespace kvkeep {
 
 class CompressedAttention : public AttentionSite {
  public:
-  static Result<std::unique_ptr<CompressedAttention>> make(const Plan& plan,
-                                                           const AttentionShape& shape,
-                                                           const RopeConfig& rope, int context,
-                                                           ThreadPool* pool);
+  static Result<std::unique_ptr<CompressedAttention>> make(
+      const Plan& plan, const AttentionShape& shape, const RopeConfig& rope, int context,
+      ThreadPool* pool, std::shared_ptr<const Calibration> calibration = nullptr);
 
   Result<void> attend(const AttentionCall& call) override;
 
@@ -29,7 +30,7 @@ class CompressedAttention : public AttentionSite {
 
   // Brings every tier to its quota; with flush = false only where a whole batch of rows is due.
   // A flush ends the prompt, whose length quotas may refer to, unless more of it comes.
-  void demote(bool flush, bool more_prompt = false);
+  Result<void> demote(bool flush, bool more_prompt = false);
 
   // A copy that shares blocks until one of the two writes to them; it works on `pool`.
   std::unique_ptr<CompressedAttention> fork(ThreadPool* pool) const;
@@ -41,20 +42,27 @@ class CompressedAttention : public AttentionSite {
 
   int tokens() const { return tokens_; }
   const Sequence& cache() const { return cache_; }
+  const ChunkTier* chunks() const { return chunks_ ? &*chunks_ : nullptr; }
   const Pipeline& pipeline() const { return pipeline_; }
   const AttentionShape& shape() const { return shape_; }
   size_t resident_bytes()
-      const;  // cache, scores, positions, transform state; not attention scratch
-  size_t scratch_bytes() const { return decode_.scratch_bytes() + prefill_.scratch_bytes(); }
+      const;                    // cache, scores, positions, transform state; not attention scratch
+  size_t shared_bytes() const;  // of these, what all sequences of a model share
+  size_t scratch_bytes() const {
+    return decode_.scratch_bytes() + prefill_.scratch_bytes() +
+           (chunks_ ? chunks_->scratch_bytes() : 0);
+  }
   size_t peak_bytes() const { return peak_bytes_; }
 
  private:
-  CompressedAttention(Pipeline pipeline, Sequence cache, const AttentionShape& shape,
-                      ThreadPool* pool);
+  CompressedAttention(Pipeline pipeline, Sequence cache, std::optional<ChunkTier> chunks,
+                      const AttentionShape& shape, ThreadPool* pool);
+  Result<bool> demote_to_chunks(bool flush);
 
   AttentionShape shape_;
   Pipeline pipeline_;
   Sequence cache_;
+  std::optional<ChunkTier> chunks_;  // where the plan's low level is chunks
   ThreadPool* pool_;
   DecodeAttention decode_;
   PrefillAttention prefill_;

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "engine/cache_report.h"
 #include "engine/compressed_attention.h"
+#include "engine/find_calibration.h"
 #include "engine/tier_map.h"
 #include "kernels/isa.h"
 #include "model/transformer.h"
@@ -52,8 +53,10 @@ Result<Session> Session::create(const Model& model, const Plan& plan,
       std::make_unique<Impl>(model, plan, options.threads ? options.threads : hardware_threads());
   impl->context = options.context ? options.context : model.info().context;
   const ModelConfig& config = model.transformer()->config();
+  auto calibration = find_calibration(model, plan, options.calibration);
+  if (!calibration) return tl::unexpected(calibration.error());
   auto site = CompressedAttention::make(plan, config.attention_shape(), config.rope, impl->context,
-                                        &impl->pool);
+                                        &impl->pool, *std::move(calibration));
   if (!site) return tl::unexpected(site.error());
   impl->site = *std::move(site);
   return Session(std::move(impl));
@@ -111,7 +114,10 @@ Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all
 Result<void> Session::Impl::demote(bool flush, bool more_prompt) {
   if (broken) return failed("this session ended with an earlier error");
   try {
-    site->demote(flush, more_prompt);
+    if (auto done = site->demote(flush, more_prompt); !done) {
+      broken = true;
+      return done;
+    }
   } catch (const std::bad_alloc&) {
     broken = true;
     return failed("out of memory while compressing {} tokens", site->tokens());
@@ -149,8 +155,8 @@ Result<void> Session::rollback(int n) {
   if (n == 0) return {};
   if (const int most = impl_->site->most_taken_back(); n > most)
     return bad_input(
-        "{} tokens cannot be taken back: allowed are 0 to {}, the others are on a level that "
-        "stores no positions; a larger budget window keeps more of them exact",
+        "{} tokens cannot be taken back: allowed are 0 to {}, the others are in chunks or on a "
+        "level that stores no positions; a larger budget window keeps more of them exact",
         n, most);
   impl_->site->take_back(n);
   impl_->logits.clear();

@@ -39,6 +39,12 @@ TierMap map_tiers(const CompressedAttention& site) {
         mark(site.cache().tier(layer, head, level), static_cast<int8_t>(level),
              std::span(map.level).subspan(
                  static_cast<size_t>(layer * shape.kv_heads + head) * tokens, tokens));
+  if (const ChunkTier* chunks = site.chunks())
+    for (size_t head = 0; head < static_cast<size_t>(shape.layers * shape.kv_heads); ++head)
+      for (const auto& chunk : chunks->chunks())
+        for (int row = 0; row < chunk->rows; ++row)
+          map.level[head * tokens + static_cast<size_t>(chunk->position(row))] =
+              static_cast<int8_t>(site.cache().levels());
   return map;
 }
 

@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/thread_pool.h"
 #include "engine/cache_report.h"
+#include "engine/find_calibration.h"
 #include "eval/attention_probe.h"
 #include "eval/part_of.h"
 #include "eval/windows.h"
@@ -24,8 +25,10 @@ Result<AttentionProbe> make_probe(const TaskInput& in, ThreadPool* pool) {
   const ModelConfig& config = in.model.transformer()->config();
   AttentionProbe::Sites sites;
   for (const Plan& plan : in.plans) {
+    auto calibration = find_calibration(in.model, plan, in.options.calibration);
+    if (!calibration) return tl::unexpected(calibration.error());
     auto site = CompressedAttention::make(plan, config.attention_shape(), config.rope,
-                                          in.options.context, pool);
+                                          in.options.context, pool, *std::move(calibration));
     if (!site) return tl::unexpected(site.error());
     sites.push_back(std::move(*site));
   }
@@ -49,7 +52,7 @@ Result<void> read_through(const TaskInput& in, std::span<const int32_t> window, 
                                    *scratch, nullptr, false));
     done += n;
     if (done < prefix) continue;
-    for (const auto& site : probe.sites()) site->demote(true);
+    for (const auto& site : probe.sites()) KVKEEP_TRY(site->demote(true));
   }
   return {};
 }

@@ -33,6 +33,7 @@ Result<Session> open_session(const TaskInput& in, const Plan& plan) {
   SessionOptions options;
   options.threads = in.options.threads;
   options.context = in.options.context;
+  options.calibration = in.options.calibration;
   auto session = Session::create(in.model, plan, options);
   if (session) session->seed(in.options.seed);
   return session;

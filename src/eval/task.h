@@ -33,6 +33,7 @@ struct TaskOptions {
   std::string needle = {}, question = {}, answer = {};
   std::string data_name = {};               // data: the file its samples come from, for messages
   int answer_tokens = 64;                   // data: the longest answer
+  std::string calibration = {};             // a file for plans with a predictor
   bool limited = false;                     // data: only the first `samples` of the file
   std::string kld_save = {}, kld_ref = {};  // kld: files to write and read the reference
 };

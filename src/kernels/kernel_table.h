@@ -94,6 +94,10 @@ struct KernelTable {
   float (*dot)(const float* a, const float* b, int n);
   void (*scale)(float* x, int n, float factor);
   void (*add_scaled)(const float* x, int n, float factor, float* y);  // y += factor * x
+  // out[rows][out_stride] += x[rows][x_stride] * w[k][n]; the same bits on every instruction set
+  // and for every number of rows (products.h).
+  void (*add_products)(const float* x, int x_stride, int rows, const float* w, int k, int n,
+                       float* out, int out_stride);
   // In-place orthonormal Walsh-Hadamard transform of rows[count][stride]: blocks of `size` (a power
   // of two dividing dim), unsigned, scaled by size^-1/2; its own inverse.
   void (*hadamard)(float* rows, int count, int stride, int dim, int size);

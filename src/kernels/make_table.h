@@ -8,6 +8,7 @@
 #include "kernels/gemv.h"
 #include "kernels/kernel_table.h"
 #include "kernels/pack.h"
+#include "kernels/products.h"
 #include "kernels/read_rows.h"
 #include "kernels/vector_ops.h"
 
@@ -51,6 +52,7 @@ constexpr KernelTable make_table(const char* name) {
   table.dot = dot;
   table.scale = scale;
   table.add_scaled = add_scaled;
+  table.add_products = add_products;
   table.hadamard = hadamard;
   table.f16_to_f32 = f16_to_f32_n;
   table.f32_to_f16 = f32_to_f16_n;

@@ -26,6 +26,7 @@ void add_methods(CLI::App& app, Action* action);
 void add_inspect(CLI::App& app, Action* action);
 void add_doctor(CLI::App& app, Action* action);
 void add_bench(CLI::App& app, Action* action);
+void add_calibrate(CLI::App& app, Action* action);
 void add_demo(CLI::App& app, Action* action);
 
 inline constexpr int kExitOk = 0, kExitFailed = 1, kExitBadInput = 2;

@@ -34,7 +34,7 @@ struct EvalOptions {
   int64_t limit = 0, samples = 0;
   int step = 32;
   bool bos = false, query_aware = false, has_tasks = false;
-  std::string needle, question, answer, kld_save, kld_ref;
+  std::string needle, question, answer, kld_save, kld_ref, calibration;
   int answer_tokens = 64;
 };
 
@@ -78,6 +78,7 @@ Result<TaskOptions> task_options(const EvalOptions& options, const Model& model)
   task.answer_tokens = options.answer_tokens;
   task.kld_save = options.kld_save;
   task.kld_ref = options.kld_ref;
+  task.calibration = options.calibration;
   return task;
 }
 
@@ -245,6 +246,9 @@ void add_answers(CLI::App& command, EvalOptions* options) {
       ->check(integer_between(1, 1 << 16));
   command.add_option("--kld-save", options->kld_save, "write what f16 predicts to this file");
   command.add_option("--kld-ref", options->kld_ref, "read it from there instead of running f16");
+  command.add_option("--calibration", options->calibration,
+                     "what kvkeep calibrate wrote, for plans with a predictor (default: the file "
+                     "beside the model)");
   command.add_option("--at-bytes", options->at_bytes,
                      "fit `keep` of every plan to a cache of this size: a share of the f16 cache "
                      "(20%) or bits per value (3.2)");

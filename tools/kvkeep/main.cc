@@ -46,7 +46,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   Action action;
   for (const auto add :
-       {add_run, add_eval, add_methods, add_inspect, add_doctor, add_bench, add_demo})
+       {add_run, add_eval, add_methods, add_inspect, add_doctor, add_bench, add_calibrate, add_demo})
     add(app, &action);
   if (const auto problem = unknown_subcommand(app, argc, argv); !problem.empty())
     return complain(problem, kExitBadInput);

@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 struct RunOptions {
   CommonOptions common;
-  std::string prompt, file, plan = "mikv";
+  std::string prompt, file, plan = "mikv", calibration;
   bool has_prompt = false, no_bos = false, layers = false, ignore_eos = false;
   int tokens = 128;
   float temperature = 0, top_p = 1;
@@ -148,7 +148,8 @@ Result<int> run(const RunOptions& options) {
   if (!prompt) return tl::unexpected(prompt.error());
   const auto machine = machine_info();
   if (!machine) return tl::unexpected(machine.error());
-  auto session = Session::create(*model, *plan, {options.common.threads, *context});
+  auto session =
+      Session::create(*model, *plan, {options.common.threads, *context, options.calibration});
   if (!session) return tl::unexpected(session.error());
   session->seed(options.common.seed);
 
@@ -176,6 +177,9 @@ void add_run(CLI::App& app, Action* action) {
   command->add_option("-n,--tokens", options->tokens, "tokens to generate (default: 128)")
       ->check(integer_between(1, 1 << 30));
   command->add_option("--plan", options->plan, "how the cache is compressed (default: mikv)");
+  command->add_option("--calibration", options->calibration,
+                      "what kvkeep calibrate wrote, for plans with a predictor (default: the file "
+                      "beside the model)");
   command
       ->add_option("--temp", options->temperature, "temperature (default: 0, the likeliest token)")
       ->check(number_between(0, 100));

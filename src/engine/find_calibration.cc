@@ -1,0 +1,78 @@
+#include "engine/find_calibration.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "model/transformer.h"
+
+namespace kvkeep {
+namespace {
+
+namespace fs = std::filesystem;
+using Shared = std::shared_ptr<const Calibration>;
+
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+Result<Shared> load(const CalibrationKey& key, const std::string& path) {
+  const auto file = MappedFile::open(path);
+  if (!file) return tl::unexpected(file.error());
+  auto read = Calibration::parse(text_of(*file), path);
+  if (!read) return tl::unexpected(read.error());
+  const CalibrationKey& found = read->key();
+  if (found.model != key.model)
+    return bad_input("'{}' is a calibration of another model ({:016x}, not {:016x})", path,
+                     found.model, key.model);
+  if (found.plan != key.plan)
+    return bad_input("'{}' is a calibration for another plan: {}, not {}", path, found.plan,
+                     key.plan);
+  if (found != key) return bad_input("'{}' is a calibration of another shape", path);
+  return std::make_shared<const Calibration>(*std::move(read));
+}
+
+// Files beside the model's, by name, whose key is the one asked for.
+std::string path_beside(const Model& model, const CalibrationKey& key) {
+  std::vector<std::string> names;
+  std::error_code error;
+  const fs::path folder = fs::path(model.info().path).parent_path();
+  for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder, error))
+    if (entry.path().extension() == ".kvcal") names.push_back(entry.path().string());
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    const auto file = MappedFile::open(name);
+    if (!file) continue;
+    const auto found = Calibration::parse_key(text_of(*file), name);
+    if (found && *found == key) return name;
+  }
+  return "";
+}
+
+}  // namespace
+
+CalibrationKey calibration_key(const Model& model, const Plan& plan) {
+  const ModelInfo& info = model.info();
+  return {info.fingerprint, calibration_plan(plan), info.layers, info.kv_heads, info.head_dim};
+}
+
+Result<Shared> find_calibration(const Model& model, const Plan& plan, const std::string& path) {
+  if (plan.slot("low").method != "chunk" || !make_predictor(plan.slot("predictor")).calibrated())
+    return Shared();
+  const CalibrationKey key = calibration_key(model, plan);
+  const std::string name = path.empty() ? path_beside(model, key) : path;
+  if (name.empty()) return Shared();
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<const Calibration>> known;  // by path and key
+  const std::lock_guard lock(mutex);
+  auto& held = known[fmt::format("{}|{:x}|{}", name, key.model, key.plan)];
+  if (Shared shared = held.lock()) return shared;
+  auto loaded = load(key, name);
+  if (loaded) held = *loaded;
+  return loaded;
+}
+
+}  // namespace kvkeep
