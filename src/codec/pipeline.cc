@@ -278,10 +278,11 @@ int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, 
 
 void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bool flush) {
   const int count = due(*cache, head, level, tokens, flush);
-  if (count > 0) move_down(cache, head, level, choose(*cache, head, level, tokens, count));
+  if (count > 0) move_down(cache, head, level, tokens, choose(*cache, head, level, tokens, count));
 }
 
-void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, std::vector<int> slots) {
+void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, int tokens,
+                         std::vector<int> slots) {
   Tier& tier = cache->tier(head.layer, head.kv_head, level);
   const bool last = level + 1 == static_cast<int>(levels_.size());
   if (!last) fit(*cache, head, tokens);

@@ -148,7 +148,7 @@ class Pipeline {
   void read_slots(const Tier& tier, HeadIndex head, int level, std::span<const int> slots, float* k,
                   float* v) const;
   HeadRows gather(const Sequence& cache, HeadIndex head, int tokens, bool flush) const;
-  void move_down(Sequence* cache, HeadIndex head, int level, std::vector<int> slots);
+  void move_down(Sequence* cache, HeadIndex head, int level, int tokens, std::vector<int> slots);
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
   void undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
                        float* v) const;

@@ -51,7 +51,7 @@ void Pipeline::demote_layer(Sequence* cache, int layer, int tokens, bool flush) 
     std::vector<int> slots;
     for (size_t i = 0; i < rows.size(); ++i)
       if (!stays[static_cast<size_t>(h)][i]) slots.push_back(rows.slots[i]);
-    move_down(cache, {layer, h}, layer_level_, std::move(slots));
+    move_down(cache, {layer, h}, layer_level_, tokens, std::move(slots));
   }
 }
 
