@@ -45,8 +45,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("kvkeep ") + kVersion);
   app.require_subcommand(1);
   Action action;
-  for (const auto add :
-       {add_run, add_eval, add_methods, add_inspect, add_doctor, add_bench, add_calibrate, add_demo})
+  for (const auto add : {add_run, add_eval, add_methods, add_inspect, add_doctor, add_bench,
+                         add_calibrate, add_demo})
     add(app, &action);
   if (const auto problem = unknown_subcommand(app, argc, argv); !problem.empty())
     return complain(problem, kExitBadInput);
