@@ -1,6 +1,6 @@
 // Memory for blocks of one size, handed out in runs so that a sequence is mostly contiguous.
 //
-//   run (>= 128 KiB, side by side in regions of 2 MiB that become huge pages once they are full;
+//   run (>= 128 KiB, side by side in regions of 2 MiB that become huge pages once runs fill them;
 //        2 MiB on huge pages from the start once the pool is large)
 //   +-------+-------+-------+-- ... --+------+
 //   | block | block | free  |         | rest |
@@ -63,6 +63,7 @@ class BlockPool {
     uint32_t capacity = 0;
     std::vector<uint32_t> free;  // block indices inside the run
   };
+  std::byte* region_end() const { return region_ + region_bytes_; }
   Run map_small_run();
   uint32_t map_run();
   BlockRef take(uint32_t run);
@@ -77,8 +78,9 @@ class BlockPool {
   std::atomic<size_t> shared_ = 0;                         // size of owners_
   size_t resident_ = 0, in_use_ = 0;
   std::byte* region_ = nullptr;  // where small runs come from
+  size_t region_bytes_ = 0;      // as many as equal runs fill
   size_t region_left_ = 0;       // bytes at its end that no run has taken
-  bool region_whole_ = false;    // no run of it was given back, and it is not huge yet
+  bool region_whole_ = false;    // runs fill it, none was given back, and it is not huge yet
 };
 
 }  // namespace kvkeep

@@ -44,7 +44,12 @@ const Tier& Sequence::tier(int layer, int kv_head, int level) const {
   return tiers_[static_cast<size_t>((layer * kv_heads_ + kv_head) * levels() + level)];
 }
 
+void Sequence::settle() {
+  for (Tier& tier : tiers_) tier.settle();
+}
+
 void Sequence::compact() {
+  settle();
   if (std::none_of(pools_.begin(), pools_.end(),
                    [](const auto& pool) { return pool.second->has_holes(); }))
     return;
@@ -92,7 +97,8 @@ CacheUsage Sequence::usage() const {
     usage.scores += slots * shape.score_bytes();
     usage.tables += tier.table_bytes();
     const size_t slot_bytes = shape.block_bytes() / kTierBlockSlots;
-    usage.slack += (static_cast<size_t>(tier.blocks()) * kTierBlockSlots - slots) * slot_bytes;
+    usage.slack +=
+        (static_cast<size_t>(tier.allocated_blocks()) * kTierBlockSlots - slots) * slot_bytes;
     usage.forked += static_cast<size_t>(tier.shared_blocks()) * shape.block_bytes();
   }
   return usage;

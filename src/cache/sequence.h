@@ -31,7 +31,9 @@ class Sequence {
   Tier& tier(int layer, int kv_head, int level);
   const Tier& tier(int layer, int kv_head, int level) const;
 
-  // Moves blocks together and gives empty runs back.
+  // Makes extents of full groups of blocks, and blocks of broken extents (Tier::settle).
+  void settle();
+  // Settles, moves blocks together and gives empty runs back.
   void compact();
 
   // Mapped runs and heap tables, as allocated; of pools shared with forks the blocks this sequence

@@ -43,7 +43,7 @@ Tier::Tier(BlockPool* pool, BlockPool* extents, const TierShape& shape)
 
 Tier::~Tier() {
   for (int i = 0; i < extents_; ++i) extents_pool_->free(extent(i));
-  for (int i = extents_ * per_extent_; i < blocks(); ++i)
+  for (int i = extents_ * per_extent_; i < allocated_blocks(); ++i)
     pool_->free(blocks_[static_cast<size_t>(i)]);
 }
 
@@ -62,7 +62,7 @@ Tier Tier::fork() const {
   copy.extents_ = extents_;
   copy.size_ = size_;
   for (int i = 0; i < extents_; ++i) extents_pool_->share(copy.extent(i));
-  for (int i = extents_ * per_extent_; i < blocks(); ++i)
+  for (int i = extents_ * per_extent_; i < allocated_blocks(); ++i)
     pool_->share(blocks_[static_cast<size_t>(i)]);
   return copy;
 }
@@ -84,43 +84,44 @@ std::byte* Tier::own(int block) {
   return blocks_[static_cast<size_t>(block)].data;
 }
 
-// Moves full groups into extents, but none that a fork still uses: that would cost its bytes twice.
+// Moves a full group into an extent, unless a fork still uses it: that would cost its bytes twice.
 void Tier::gather() {
-  for (; extents_pool_ && single_blocks() >= per_extent_; ++extents_) {
-    BlockRef* group = &extent(extents_);
-    if (std::any_of(group, group + per_extent_,
-                    [&](const BlockRef& block) { return pool_->shared(block); }))
-      return;
-    const BlockRef place = extents_pool_->reserve();
-    const size_t bytes = pool_->block_bytes();
-    for (int i = 0; i < per_extent_; ++i) {
-      std::memcpy(place.data + static_cast<size_t>(i) * bytes, group[i].data, bytes);
-      pool_->free(group[i]);
-    }
-    put_extent(extents_, place);
+  BlockRef* group = &extent(extents_);
+  if (std::any_of(group, group + per_extent_,
+                  [&](const BlockRef& block) { return pool_->shared(block); }))
+    return;
+  const BlockRef place = extents_pool_->reserve();
+  const size_t bytes = pool_->block_bytes();
+  for (int i = 0; i < per_extent_; ++i) {
+    std::memcpy(place.data + static_cast<size_t>(i) * bytes, group[i].data, bytes);
+    pool_->free(group[i]);
   }
+  put_extent(extents_++, place);
 }
 
-// An extent that is not full any more becomes single blocks, those before blocks_left.
-void Tier::break_last_extent(int blocks_left) {
-  const int first = (extents_ - 1) * per_extent_;
-  const BlockRef place = extent(extents_ - 1);
-  for (int i = first; i < blocks_left; ++i) {
+// What is in use of the last extent becomes single blocks.
+void Tier::break_last_extent() {
+  const BlockRef place = extent(--extents_);
+  blocks_.resize(static_cast<size_t>(blocks()));
+  for (int i = extents_ * per_extent_; i < blocks(); ++i) {
     BlockRef& block = blocks_[static_cast<size_t>(i)];
     const BlockRef single = pool_->reserve();
     std::memcpy(single.data, block.data, pool_->block_bytes());
     block = single;
   }
-  blocks_.resize(static_cast<size_t>(std::max(blocks_left, first)));
   extents_pool_->free(place);
-  --extents_;
+}
+
+void Tier::settle() {
+  if (extents_ > 0 && blocks() < extents_ * per_extent_) break_last_extent();
+  for (int before = -1; extents_pool_ && single_blocks() > per_extent_ && before != extents_;) {
+    before = extents_;
+    gather();
+  }
 }
 
 int Tier::append(int32_t position, float score) {
-  if (size_ == blocks() * kTierBlockSlots) {
-    gather();
-    blocks_.push_back(pool_->allocate());
-  }
+  if (size_ == allocated_blocks() * kTierBlockSlots) blocks_.push_back(pool_->allocate());
   const int slot = size_++;
   set_position(slot, position);
   if (!shape_.scored) return slot;
@@ -132,10 +133,11 @@ int Tier::append(int32_t position, float score) {
 void Tier::truncate(int size) {
   KVKEEP_CHECK(size >= 0 && size <= size_, "{} of {}", size, size_);
   size_ = size;
-  const int left = (size + kTierBlockSlots - 1) / kTierBlockSlots;
-  for (; blocks() > std::max(left, extents_ * per_extent_); blocks_.pop_back())
+  for (; allocated_blocks() > std::max(blocks(), extents_ * per_extent_); blocks_.pop_back())
     pool_->free(blocks_.back());
-  while (blocks() > left) break_last_extent(left);
+  for (; extents_ > 0 && blocks() <= (extents_ - 1) * per_extent_;
+       blocks_.resize(static_cast<size_t>(extents_ * per_extent_)))
+    extents_pool_->free(extent(--extents_));
 }
 
 int32_t Tier::position(int slot) const {
@@ -192,7 +194,7 @@ bool Tier::compact() {
       put_extent(i, place);
       moved = true;
     }
-  for (int i = extents_ * per_extent_; i < blocks(); ++i)
+  for (int i = extents_ * per_extent_; i < allocated_blocks(); ++i)
     moved |= pool_->move_down(&blocks_[static_cast<size_t>(i)]);
   if (blocks_.capacity() > 2 * blocks_.size() + 8) blocks_.shrink_to_fit();
   return moved;
@@ -202,7 +204,7 @@ int Tier::shared_blocks() const {
   int shared = 0;
   for (int i = 0; i < extents_; ++i)
     shared += extents_pool_->shared(blocks_[static_cast<size_t>(i * per_extent_)]) * per_extent_;
-  for (int i = extents_ * per_extent_; i < blocks(); ++i)
+  for (int i = extents_ * per_extent_; i < allocated_blocks(); ++i)
     shared += pool_->shared(blocks_[static_cast<size_t>(i)]);
   return shared;
 }

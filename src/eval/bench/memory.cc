@@ -106,10 +106,12 @@ Order shuffled_pieces(const Order& by_head, size_t block_bytes) {
 Orders grow(Sequence* cache, size_t blocks) {
   const int rounds = static_cast<int>(blocks / kHeads) + 1;
   const int level = cache->levels() - 1;
-  for (int round = 0; round < rounds; ++round)
+  for (int round = 0; round < rounds; ++round) {
     for (int head = 0; head < kHeads; ++head)
       for (int t = 0; t < kTierBlockSlots; ++t)
         cache->tier(0, head, level).append(round * kTierBlockSlots + t, 0.0f);
+    cache->settle();
+  }
   Orders orders;
   for (int head = 0; head < kHeads; ++head)
     for (int b = 0; b < rounds; ++b)
