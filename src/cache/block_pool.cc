@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -52,26 +53,27 @@ BlockPool::BlockPool(size_t block_bytes) : block_bytes_(block_bytes) {
 BlockPool::~BlockPool() {
   for (const Run& run : runs_)
     if (run.data) ::munmap(run.data, run.bytes);
-  if (region_left_) ::munmap(region_ + (kLargeRun - region_left_), region_left_);
+  if (region_left_) ::munmap(region_end() - region_left_, region_left_);
 }
 
-// The next run of a region that is on its way to become one huge page. What is not handed out is
-// not touched, so it takes no memory.
+// The next run of a region that is on its way to become one huge page, if runs fill it. What is not
+// handed out is not touched, so it takes no memory. All small runs are equally long: how many bytes
+// a cache takes must not depend on which of them it comes to lie in.
 BlockPool::Run BlockPool::map_small_run() {
-  const size_t bytes = round_up(round_up(kSmallRun, block_bytes_), kPage);
   Run run;
-  if (bytes > kLargeRun / 2) {
-    run.bytes = bytes;
-    run.data = map_pages(bytes);
+  run.bytes = round_up(round_up(kSmallRun, block_bytes_), kPage);
+  if (run.bytes > kLargeRun / 2) {
+    run.data = map_pages(run.bytes);
     return run;
   }
   if (region_left_ == 0) {
+    const size_t rest = kLargeRun % run.bytes;
     region_ = map_aligned(kLargeRun);
-    region_left_ = kLargeRun;
-    region_whole_ = true;
+    if (rest) ::munmap(region_ + (kLargeRun - rest), rest);
+    region_bytes_ = region_left_ = kLargeRun - rest;
+    region_whole_ = rest == 0;
   }
-  run.bytes = region_left_ < 2 * bytes ? region_left_ : bytes;  // the last one takes the rest
-  run.data = region_ + (kLargeRun - region_left_);
+  run.data = region_end() - region_left_;
   region_left_ -= run.bytes;
   return run;
 }
@@ -126,10 +128,14 @@ void BlockPool::give(BlockRef block) {
 }
 
 BlockRef BlockPool::allocate() {
-  std::lock_guard lock(mutex_);
-  const BlockRef block = take(open_.empty() ? map_run() : *open_.begin());
+  const BlockRef block = reserve();
   std::memset(block.data, 0, block_bytes_);
   return block;
+}
+
+BlockRef BlockPool::reserve() {
+  std::lock_guard lock(mutex_);
+  return take(open_.empty() ? map_run() : *open_.begin());
 }
 
 void BlockPool::free(BlockRef block) {
@@ -178,6 +184,12 @@ bool BlockPool::move_down(BlockRef* block) {
   give(*block);
   *block = place;
   return true;
+}
+
+bool BlockPool::has_holes() const {
+  std::lock_guard lock(mutex_);
+  return !open_.empty() && std::any_of(runs_.begin() + *open_.begin() + 1, runs_.end(),
+                                       [](const Run& run) { return run.data != nullptr; });
 }
 
 BlockPool::Use BlockPool::use() const {

@@ -1,6 +1,6 @@
 // Memory for blocks of one size, handed out in runs so that a sequence is mostly contiguous.
 //
-//   run (>= 128 KiB, side by side in regions of 2 MiB that become huge pages once they are full;
+//   run (>= 128 KiB, side by side in regions of 2 MiB that become huge pages once runs fill them;
 //        2 MiB on huge pages from the start once the pool is large)
 //   +-------+-------+-------+-- ... --+------+
 //   | block | block | free  |         | rest |
@@ -35,6 +35,7 @@ class BlockPool {
   BlockPool& operator=(const BlockPool&) = delete;
 
   BlockRef allocate();         // zeroed; throws std::bad_alloc when the machine has no memory left
+  BlockRef reserve();          // the same with any contents, for who writes all of it
   void free(BlockRef block);   // by one of its owners
   void share(BlockRef block);  // one owner more
   bool shared(BlockRef block) const;
@@ -42,6 +43,7 @@ class BlockPool {
   void make_own(BlockRef* block);
   // Moves the block to a free place in an earlier run, if there is one and nobody shares it.
   bool move_down(BlockRef* block);
+  bool has_holes() const;  // there is a free place before the last run: move_down may succeed
 
   size_t block_bytes() const { return block_bytes_; }
   struct Use {
@@ -61,6 +63,7 @@ class BlockPool {
     uint32_t capacity = 0;
     std::vector<uint32_t> free;  // block indices inside the run
   };
+  std::byte* region_end() const { return region_ + region_bytes_; }
   Run map_small_run();
   uint32_t map_run();
   BlockRef take(uint32_t run);
@@ -75,8 +78,9 @@ class BlockPool {
   std::atomic<size_t> shared_ = 0;                         // size of owners_
   size_t resident_ = 0, in_use_ = 0;
   std::byte* region_ = nullptr;  // where small runs come from
+  size_t region_bytes_ = 0;      // as many as equal runs fill
   size_t region_left_ = 0;       // bytes at its end that no run has taken
-  bool region_whole_ = false;    // no run of it was given back, and it is not huge yet
+  bool region_whole_ = false;    // runs fill it, none was given back, and it is not huge yet
 };
 
 }  // namespace kvkeep

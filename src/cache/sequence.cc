@@ -1,5 +1,6 @@
 #include "cache/sequence.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -9,18 +10,24 @@ namespace kvkeep {
 Sequence::Sequence(int layers, int kv_heads, std::vector<TierShape> levels, Pools pools)
     : layers_(layers), kv_heads_(kv_heads), shapes_(std::move(levels)), pools_(std::move(pools)) {
   KVKEEP_CHECK(layers > 0 && kv_heads > 0 && !shapes_.empty());
-  for (const TierShape& shape : shapes_) {
-    auto& pool = pools_[shape.block_bytes()];
-    if (!pool) pool = std::make_shared<BlockPool>(shape.block_bytes());
-  }
   tiers_.reserve(static_cast<size_t>(layers * kv_heads) * shapes_.size());
 }
 
 Sequence::Sequence(int layers, int kv_heads, const std::vector<TierShape>& levels)
     : Sequence(layers, kv_heads, levels, Pools()) {
   for (int i = 0; i < layers * kv_heads; ++i)
-    for (const TierShape& shape : shapes_)
-      tiers_.emplace_back(pools_.at(shape.block_bytes()).get(), shape);
+    for (const TierShape& shape : shapes_) {
+      const size_t bytes = shape.block_bytes();
+      const int count = blocks_per_extent(bytes);
+      tiers_.emplace_back(pool_of(bytes),
+                          count > 1 ? pool_of(static_cast<size_t>(count) * bytes) : nullptr, shape);
+    }
+}
+
+BlockPool* Sequence::pool_of(size_t block_bytes) {
+  auto& pool = pools_[block_bytes];
+  if (!pool) pool = std::make_shared<BlockPool>(block_bytes);
+  return pool.get();
 }
 
 Sequence Sequence::fork() const {
@@ -37,19 +44,31 @@ const Tier& Sequence::tier(int layer, int kv_head, int level) const {
   return tiers_[static_cast<size_t>((layer * kv_heads_ + kv_head) * levels() + level)];
 }
 
+void Sequence::settle() {
+  for (Tier& tier : tiers_) tier.settle();
+}
+
 void Sequence::compact() {
+  settle();
+  if (std::none_of(pools_.begin(), pools_.end(),
+                   [](const auto& pool) { return pool.second->has_holes(); }))
+    return;
   for (bool moved = true; moved;) {
     moved = false;
     for (Tier& tier : tiers_) moved |= tier.compact();
   }
 }
 
-size_t Sequence::blocks_of(const BlockPool* pool) const {
-  size_t blocks = 0;
-  for (const Tier& tier : tiers_)
-    if (pools_.at(tier.shape().block_bytes()).get() == pool)
-      blocks += static_cast<size_t>(tier.blocks());
-  return blocks;
+// How many blocks, or extents, of this size the tiers hold.
+size_t Sequence::blocks_of(size_t block_bytes) const {
+  size_t count = 0;
+  for (const Tier& tier : tiers_) {
+    const size_t bytes = tier.shape().block_bytes();
+    if (bytes == block_bytes) count += static_cast<size_t>(tier.single_blocks());
+    if (bytes * static_cast<size_t>(tier.per_extent()) == block_bytes)
+      count += static_cast<size_t>(tier.extents());
+  }
+  return count;
 }
 
 size_t Sequence::resident_bytes() const {
@@ -57,7 +76,7 @@ size_t Sequence::resident_bytes() const {
   for (const Tier& tier : tiers_) bytes += tier.table_bytes();
   for (const auto& [size, pool] : pools_) {
     const auto use = pool->use();
-    const size_t foreign = use.blocks - blocks_of(pool.get());
+    const size_t foreign = use.blocks - blocks_of(size);
     bytes += use.resident - foreign * size + pool->table_bytes() + sizeof(*pool);
   }
   return bytes;
@@ -78,7 +97,8 @@ CacheUsage Sequence::usage() const {
     usage.scores += slots * shape.score_bytes();
     usage.tables += tier.table_bytes();
     const size_t slot_bytes = shape.block_bytes() / kTierBlockSlots;
-    usage.slack += (static_cast<size_t>(tier.blocks()) * kTierBlockSlots - slots) * slot_bytes;
+    usage.slack +=
+        (static_cast<size_t>(tier.allocated_blocks()) * kTierBlockSlots - slots) * slot_bytes;
     usage.forked += static_cast<size_t>(tier.shared_blocks()) * shape.block_bytes();
   }
   return usage;

@@ -1,6 +1,6 @@
 // One sequence's cache: for every (layer, kv_head) a ladder of tiers, highest precision first, and
-// the pools their blocks come from. Tiers of equal block size share a pool across layers and heads,
-// so that only the last run of each size is partly empty.
+// the pools their blocks and extents come from. Tiers of equal block size share them across layers
+// and heads, so that only the last run of each size is partly empty.
 #pragma once
 
 #include <map>
@@ -31,7 +31,9 @@ class Sequence {
   Tier& tier(int layer, int kv_head, int level);
   const Tier& tier(int layer, int kv_head, int level) const;
 
-  // Moves blocks together and gives empty runs back.
+  // Makes extents of full groups of blocks, and blocks of broken extents (Tier::settle).
+  void settle();
+  // Settles, moves blocks together and gives empty runs back.
   void compact();
 
   // Mapped runs and heap tables, as allocated; of pools shared with forks the blocks this sequence
@@ -40,10 +42,11 @@ class Sequence {
   CacheUsage usage() const;
 
  private:
-  // By block bytes; outlives the tiers, shared with forks.
+  // By block bytes, an extent being a large block; outlives the tiers, shared with forks.
   using Pools = std::map<size_t, std::shared_ptr<BlockPool>>;
   Sequence(int layers, int kv_heads, std::vector<TierShape> levels, Pools pools);
-  size_t blocks_of(const BlockPool* pool) const;
+  BlockPool* pool_of(size_t block_bytes);
+  size_t blocks_of(size_t block_bytes) const;
 
   int layers_, kv_heads_;
   std::vector<TierShape> shapes_;

@@ -7,6 +7,14 @@
 //
 //   block = [K part][V part][64 positions, 0, 2 or 4 bytes each][64 scores, f16, if ranked]
 //
+// Blocks are added one by one, and every head of a cache grows at the same time, so neighbours in a
+// tier would lie far apart. `settle` moves a full group of them, when there is one block more, into
+// an extent: one place of at least 128 KiB, which memory reads almost as fast as one long row. An
+// extent that is not full any more becomes single blocks again. Heads may append and truncate in
+// parallel; settling is for one thread, so that memory does not depend on their number.
+//
+//   blocks = [extent: per_extent blocks][extent] ... [single][single]
+//
 // Positions cost real bits at small heads, so a tier stores none where its slots stand in order or
 // where nobody asks. Tiers of forked sequences share blocks until one of them writes (Tier::fork).
 #pragma once
@@ -44,23 +52,29 @@ struct TierShape {
   size_t block_bytes() const { return score_offset() + kTierBlockSlots * score_bytes(); }
 };
 
+// Blocks of an extent: 128 KiB or more, as many as fill a huge page best. 1: blocks are that large.
+int blocks_per_extent(size_t block_bytes);
+
 class Tier {
  public:
-  Tier(BlockPool* pool, const TierShape& shape) : pool_(pool), shape_(shape) {}
+  // extents hands out groups of blocks; without it all blocks stay single.
+  Tier(BlockPool* pool, BlockPool* extents, const TierShape& shape);
   ~Tier();
   Tier(Tier&& other) noexcept;
   Tier& operator=(Tier&&) = delete;
   // The same rows in the same blocks; whoever writes to a shared block first gets a copy of it.
   Tier fork() const;
 
-  int size() const { return size_; }  // slots in use
-  int blocks() const { return static_cast<int>(blocks_.size()); }
+  int size() const { return size_; }                                              // slots in use
+  int blocks() const { return (size_ + kTierBlockSlots - 1) / kTierBlockSlots; }  // of these
+  int allocated_blocks() const { return static_cast<int>(blocks_.size()); }
   const TierShape& shape() const { return shape_; }
 
   // A new last slot; its parts are the caller's to write. Where positions are in order, `position`
   // must be the next one.
   int append(int32_t position, float score);
-  void pop();  // drops the last slot; an empty block is freed
+  void truncate(int size);  // drops the slots from `size` on; empty blocks and extents are freed
+  void settle();            // makes extents of full groups, and blocks of broken extents
 
   // Writable parts; a block shared with a fork is copied first.
   std::byte* k_part(int block) { return own(block); }
@@ -82,19 +96,27 @@ class Tier {
   // Position and score of `from` go to `to`; the parts are the caller's to move.
   void move_tags(int to, int from);
 
-  // Moves blocks into earlier runs; true if any moved.
+  // Moves blocks and extents into earlier runs; true if any moved.
   bool compact();
+  int extents() const { return extents_; }
+  int per_extent() const { return per_extent_; }  // blocks; 1 where there are no extents
+  int single_blocks() const { return allocated_blocks() - extents_ * per_extent_; }
   size_t table_bytes() const { return blocks_.capacity() * sizeof(BlockRef); }
   int shared_blocks() const;  // also used by forks
 
  private:
   std::byte* own(int block);
   void set_position(int slot, int32_t position);
+  BlockRef& extent(int index) { return blocks_[static_cast<size_t>(index * per_extent_)]; }
+  void put_extent(int index, BlockRef place);
+  void gather();
+  void break_last_extent();
 
-  BlockPool* pool_;
+  BlockPool *pool_, *extents_pool_;
   TierShape shape_;
-  std::vector<BlockRef> blocks_;
-  int size_ = 0;
+  int per_extent_;                // blocks
+  std::vector<BlockRef> blocks_;  // those of an extent stand on its run, the first is its place
+  int extents_ = 0, size_ = 0;
 };
 
 }  // namespace kvkeep

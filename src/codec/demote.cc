@@ -118,7 +118,7 @@ void remove_rows(const Level& level, Tier* tier, std::vector<int> slots) {
     for (; tail != slots.end() && *tail == from; ++tail) ++from;
     move_row(level, tier, *hole, from);
   }
-  while (tier->size() > left) tier->pop();
+  tier->truncate(left);
 }
 
 }  // namespace kvkeep

@@ -29,7 +29,7 @@ struct Store {
   explicit Store(const Level& l)
       : level(l),
         pool(TierShape{l.k.bytes(), l.v.bytes(), true}.block_bytes()),
-        tier(&pool, {l.k.bytes(), l.v.bytes(), true}) {}
+        tier(&pool, nullptr, {l.k.bytes(), l.v.bytes(), true}) {}
 
   // Appends n rows at positions from `first` on, in batches of ragged size.
   void append(Rng* rng, int n, int first) {

@@ -84,6 +84,7 @@ Result<void> CompressedAttention::append(const AttentionCall& call) {
   }
   for (auto& result : results) KVKEEP_TRY(result);
   if (call.layer + 1 == shape_.layers) {
+    cache_.settle();
     tokens_ = call.first_position + call.tokens;
     peak_bytes_ = std::max(peak_bytes_, resident_bytes());
   }

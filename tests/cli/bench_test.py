@@ -21,7 +21,7 @@ for line in sys.stdin:
     question = json.loads(line)
     print(json.dumps({"hello": {"engine": "other", "version": "1", "modes": ["a", "b"]},
                       "open": {"id": 7, "cache_bytes": 5},
-                      "decode": {"seconds": 2.0}}[question["do"]]), flush=True)
+                      "decode": {"seconds": 2.0}, "close": {}}[question["do"]]), flush=True)
 """
 
 
@@ -30,7 +30,7 @@ class Bench(CliTest):
         report = self.json_of("bench", name, *TINY[name], *more, "--json")
         self.assertEqual((report["schema"], report["bench"]), ("kvkeep.bench/1", name))
         self.assertIn("bench " + name, report["command"])
-        self.assertIn(report["machine"]["isa"], ("scalar", "avx2", "avx512"))
+        self.assertIn(report["machine"]["isa"], ("scalar", "avx2", "avx512", "avx512vnni"))
         self.assertGreater(report["machine"]["last_level_cache_bytes"], 0)
         self.assertFalse(report["interrupted"])
         return report["results"]
@@ -95,8 +95,12 @@ class Bench(CliTest):
                 file.write(RIVAL)
             rows = self.bench("decode", "--rival", f"{sys.executable} {path}")
         others = [row for row in rows if row["engine"] == "other"]
+        for row in rows:
+            beside = row["engine"] == "kvkeep" and row["depth"] > 0
+            self.assertEqual([rival["engine"] for rival in row.get("rivals", [])],
+                             ["other"] if beside else [])
         self.assertEqual([row["mode"] for row in others], ["a", "a", "b", "b"])
-        self.assertEqual({row["ms_per_token"] for row in others}, {2000.0})
+        self.assertEqual({row["ms_per_token"] for row in others}, {1000.0})  # 2 tokens a turn
         self.assertEqual({row["cache_bytes"] for row in others}, {5})
 
     def test_rival_that_fails(self):
@@ -133,12 +137,12 @@ class Bench(CliTest):
 
 
 class Baseline(unittest.TestCase):
-    """The part of the llama.cpp adapter that needs no llama.cpp."""
+    """The part of the adapters of llama.cpp that needs no llama.cpp."""
 
     def test_stretches_a_saved_state(self):
         import struct
         sys.path.insert(0, os.path.join(SOURCE, "bench", "baselines"))
-        import llama_cpp as adapter
+        from saved_state import stretched
 
         def state(count, rows, transposed):
             cells = b"".join(struct.pack("<iIi", i, 1, 0) for i in range(count))
@@ -147,15 +151,16 @@ class Baseline(unittest.TestCase):
             if transposed:  # two channels of one byte each
                 values = struct.pack("<iII", 1, 1, 2) + rows[::2] + rows[1::2]
             return (b"MAGICSEQ" + struct.pack("<II", 1, count) + cells +
-                    struct.pack("<II", transposed, 1) + keys + values)
+                    struct.pack("<II", transposed, 1) + keys + values + b"end")
 
+        form = (12, struct.pack("<Ii", 1, 0), 3)
         for transposed in (0, 1):
-            self.assertEqual(bytes(adapter.stretched(state(2, b"abcd", transposed), 5)),
+            short = state(2, b"abcd", transposed)
+            self.assertEqual(bytes(stretched(short, 5, *form)),
                              state(5, b"abcdabcdab", transposed))
-            with self.assertRaises(ValueError):
-                adapter.stretched(state(2, b"abcd", transposed) + b"x", 5)
-            with self.assertRaises(ValueError):
-                adapter.stretched(state(2, b"abcd", transposed)[:-1], 5)
+            for wrong in (short + b"x", short[:-1], short[:20] + b"x" + short[21:]):
+                with self.assertRaises(ValueError):
+                    stretched(wrong, 5, *form)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ namespace {
 constexpr int kMostDepth = 1 << 17;
 
 struct Options {
-  std::string model, depths, plans = "f16 q8_0 q4_0 mikv-4 mikv rtn2", rival;
-  int threads = 0, rounds = 7, steps = 4;
+  std::string model, depths, plans = "f16 q8_0 q4_0 mikv-4 mikv rtn2";
+  std::vector<std::string> rivals;
+  int threads = 0, rounds = 7, steps = 16, rival_steps = 2;
   bool random = false, steal = false, json = false;
 };
 
@@ -27,7 +28,7 @@ Result<bench::DecodeOptions> settings_of(const Options& options) {
   settings.plans = *plans;
   const std::string depths = !options.depths.empty() ? options.depths
                              : options.random        ? "0,4K,16K,32K"
-                                                     : "0,1K,1984";
+                                                     : "0,1K,1792";
   const auto counts = parse_counts(depths, "--depths", 0, kMostDepth);
   if (!counts) return tl::unexpected(counts.error());
   settings.depths = *counts;
@@ -35,7 +36,8 @@ Result<bench::DecodeOptions> settings_of(const Options& options) {
   settings.made_up_rows = options.random;
   settings.rounds = options.rounds;
   settings.steps = options.steps;
-  settings.rival = options.rival;
+  settings.rival_steps = options.rival_steps;
+  settings.rivals = options.rivals;
   settings.steal = options.steal;
   return settings;
 }
@@ -56,7 +58,7 @@ std::string heading(const Options& options, const bench::DecodeOptions& settings
       options.random ? "whole engine on random weights: 8 layers, 32/8 heads x 128; the cache is "
                        "filled with made-up rows\n"
                      : "whole engine\n";
-  if (settings.rival.empty())
+  if (settings.rivals.empty())
     text += "no rival was measured: ./dev bench --setup-rivals, then ./dev bench rivals\n";
   return text;
 }
@@ -88,10 +90,9 @@ Result<int> run(const Options& options) {
   (*json)["model"] = model_json(model->info());
   (*json)["rounds"] = settings->rounds;
   (*json)["steps"] = settings->steps;
+  (*json)["rival_steps"] = settings->rival_steps;
   (*json)["made_up_rows"] = settings->made_up_rows;
-  (*json)["rival"] = {{"command", settings->rival},
-                      {"version", result->rival_version},
-                      {"best_mode", result->best_rival_mode}};
+  (*json)["rivals"] = bench::rivals_json(*result);
   (*json)["results"] = bench::decode_json(*result);
   (*json)["bars"] = bench::bars_json(bars);
   return finish_bench(
@@ -114,16 +115,22 @@ void add_bench_decode(CLI::App& bench, Action* action) {
   command->add_option("-t,--threads", options->threads, "threads (default: all cores)")
       ->check(integer_between(1, 1024));
   command->add_option("--depths", options->depths,
-                      "tokens in the cache, a list (default: 0,1K,1984; 0,4K,16K,32K of --random)");
+                      "tokens in the cache, a list (default: 0,1K,1792; 0,4K,16K,32K of --random)");
   command->add_option("--plans", options->plans,
                       "plans (default: \"f16 q8_0 q4_0 mikv-4 mikv rtn2\")");
-  command->add_option("--rival", options->rival,
-                      "a command that takes part (bench/baselines); ./dev bench rivals gives it");
+  command
+      ->add_option("--rival", options->rivals,
+                   "a command that takes part (bench/baselines), again for each; ./dev bench "
+                   "rivals gives them")
+      ->allow_extra_args(false);
   command->add_flag("--steal", options->steal,
                     "measure too while another process takes one core away");
   command->add_option("--rounds", options->rounds, "measured rounds (default: 7)")
       ->check(integer_between(1, 10000));
-  command->add_option("--steps", options->steps, "tokens of each turn (default: 4)")
+  command->add_option("--steps", options->steps, "tokens of each turn (default: 16)")
+      ->check(integer_between(1, 10000));
+  command
+      ->add_option("--rival-steps", options->rival_steps, "tokens of a rival's turn (default: 2)")
       ->check(integer_between(1, 10000));
   add_json(*command, &options->json);
   command->callback([=] { *action = [options] { return run(*options); }; });

@@ -103,28 +103,36 @@ def compress(result):
         slices, "Attention handed to the scorer, time over the same read without it:", scores])
 
 
+def times(row, engine):
+    for rival in row.get("rivals", []):
+        if rival["engine"] == engine:
+            return spread(rival, "times", 1)
+    return ""
+
+
 def decode(result, title):
-    rows = result["results"]
-    rival = bool(result["rival"]["best_mode"])
+    rows, rivals = result["results"], result["rivals"]
     steal = any("slow_down" in row for row in rows)
-    titles = ["engine", "plan or mode", "depth:", "tokens/s:", "ns a kv token:"]
-    titles += ["x rival's best:"] if rival else []
+    titles = ["engine", "plan or mode", "depth:", "cache MiB:", "tokens/s:", "ns a kv token:"]
+    titles += [f"x {rival['engine']}:" for rival in rivals]
     titles += ["x time with a core less:"] if steal else []
     lines = []
     for row in rows:
         line = [row["engine"], f"`{row['mode']}`", tokens(row["depth"]),
-                spread(row, "tokens_per_s", 1), spread(row, "ns_per_kv_token", 1)]
-        line += [spread(row, "times_rival", 1)] if rival else []
+                f"{row['cache_bytes'] / 2**20:.1f}", spread(row, "tokens_per_s", 1),
+                spread(row, "ns_per_kv_token", 1)]
+        line += [times(row, rival["engine"]) for rival in rivals]
         line += [spread(row, "slow_down", 2)] if steal else []
         lines.append(line)
     parts = [table(titles, lines)]
     if result["made_up_rows"]:
         parts.insert(0, "The caches are filled with made-up rows: reading such a prompt would take "
                         "hours and leave the same bytes to read.")
-    if rival:
-        parts.append(f"The rival is {result['rival']['version']}; its best mode at the greatest "
-                     f"depth is `{result['rival']['best_mode']}`. *x rival's best* compares what "
-                     "the cache adds to a token at the same depth.")
+    for rival in rivals:
+        name = rival["engine"]
+        parts.append(f"{name} is {rival['version']}; its best mode at the greatest depth is "
+                     f"`{rival['best_mode']}`. *x {name}* compares what the cache adds to a token, "
+                     "against its best mode at that depth.")
     return section(result, title, parts)
 
 

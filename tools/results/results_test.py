@@ -6,6 +6,7 @@ import unittest
 
 import build
 import common
+import performance
 
 
 class Document(unittest.TestCase):
@@ -27,6 +28,27 @@ class Document(unittest.TestCase):
     def test_table(self):
         self.assertEqual(common.table(["plan", "ppl:"], [["f16", 1.5]]),
                          "| plan | ppl |\n|---|---:|\n| f16 | 1.5 |")
+
+    def test_decode_beside_rivals(self):
+        def row(engine, depth, **more):
+            spreads = {key + end: 2.0 for key in ("tokens_per_s", "ns_per_kv_token")
+                       for end in ("", "_min", "_max")}
+            return {"engine": engine, "mode": "m", "depth": depth, "cache_bytes": 2**20, **spreads,
+                    **more}
+
+        times = {"engine": "other", "mode": "a", "times": 12.5, "times_min": 12, "times_max": 13}
+        result = {"machine": {"cpu": "c", "isa": "i", "threads": 1, "compiler": "g"},
+                  "command": "kvkeep", "made_up_rows": False,
+                  "rivals": [{"engine": "other", "version": "1", "best_mode": "a"}],
+                  "results": [row("kvkeep", 0), row("kvkeep", 4096, rivals=[times]),
+                              row("other", 4096)],
+                  "bars": [{"what": "b", "threads": 1, "at_least": 10, "measured": 12.5,
+                            "met": True}]}
+        text = performance.decode(result, "title")
+        two = "2.0 (2.0-2.0)"
+        self.assertIn(f"| kvkeep | `m` | 4K | 1.0 | {two} | {two} | 12.5 (12.0-13.0) |", text)
+        self.assertIn("its best mode at the greatest depth is `a`", text)
+        self.assertIn("| b | 1 | >= 10.00 | 12.50 | met |", performance.bars([result]))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Own : public Contender {
         scratch_(model.transformer()->make_scratch()),
         logits_(static_cast<size_t>(model.info().vocab)) {}
 
-  std::string engine() const override { return "kvkeep"; }
+  std::string engine() const override { return kOwnEngine; }
   std::string mode() const override { return plan_.typed(); }
   int tokens() const override { return site_->tokens(); }
   size_t cache_bytes() const override { return site_->resident_bytes(); }
@@ -97,6 +97,7 @@ class Other : public Contender {
         id_(id),
         tokens_(depth),
         bytes_(bytes) {}
+  ~Other() override { (void)rival_->ask({{"do", "close"}, {"id", id_}}); }
 
   std::string engine() const override { return engine_; }
   std::string mode() const override { return mode_; }

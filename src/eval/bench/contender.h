@@ -12,6 +12,8 @@
 
 namespace kvkeep::bench {
 
+inline constexpr const char* kOwnEngine = "kvkeep";
+
 class Contender {
  public:
   virtual ~Contender() = default;

@@ -1,8 +1,12 @@
 // kvkeep bench decode: what a token costs in the whole engine, at several depths of the cache.
 //
-// Every (plan, depth) has a cache of its own, and so has every mode of a rival; a round lets each
-// of them decode a few tokens in turn. Long caches are filled with made-up rows: reading a prompt
-// of 32K tokens would take hours and leave the same bytes to read.
+// Every plan has a cache at the shallowest depth and one at a deeper one, and so has every mode of
+// a rival; a round lets each of them decode a few tokens in turn. Deeper depths follow one after
+// the other, because the caches of all would not fit into memory together. Long caches are filled
+// with made-up rows: reading a prompt of 32K tokens would take hours and leave the same bytes to
+// read. Rows go down in batches every few tokens, so a turn of this engine is as many tokens as a
+// batch; a rival, which may need a second for each, does the same work at every token and takes
+// fewer.
 #pragma once
 
 #include <optional>
@@ -21,9 +25,9 @@ struct DecodeOptions {
   std::vector<Plan> plans;
   std::vector<int> depths;    // tokens in the cache before the first measured step
   bool made_up_rows = false;  // else the tokens are read by the model
-  int threads = 1, rounds = 7, steps = 4;
-  std::string rival;   // a shell command, or empty
-  bool steal = false;  // measure too with one core taken away by another process
+  int threads = 1, rounds = 7, steps = 16, rival_steps = 2;
+  std::vector<std::string> rivals;  // shell commands
+  bool steal = false;               // measure too with one core taken away by another process
 };
 
 struct DecodeRow {
@@ -35,15 +39,23 @@ struct DecodeRow {
   // Over the engine's own shallowest depth, same rounds: what the cache adds, per kv_head and
   // token.
   std::optional<Spread> ns_per_kv_token;
-  // Against the best mode of the rival at this depth, time that the cache adds; kvkeep only.
-  std::optional<Spread> over_rival;
+  // Against the best mode of each rival at this depth, time that the cache adds; kvkeep only.
+  struct Over {
+    std::string engine, mode;
+    Spread times;
+  };
+  std::vector<Over> over_rivals;
   std::optional<Spread> slow_down;  // with a core taken away
+};
+
+struct RivalInfo {
+  std::string command, engine, version, system;
+  std::string best_mode;  // at the greatest depth
 };
 
 struct DecodeResult {
   std::vector<DecodeRow> rows;
-  std::string best_rival_mode;  // at the greatest depth; empty without a rival
-  std::string rival_version;
+  std::vector<RivalInfo> rivals;
   bool interrupted = false;
 };
 
@@ -51,6 +63,7 @@ Result<DecodeResult> bench_decode(const DecodeOptions& options, const Model& mod
                                   const ProgressFn& progress);
 
 std::vector<Bar> decode_bars(const DecodeResult& result);
+Json rivals_json(const DecodeResult& result);
 Json decode_json(const DecodeResult& result);
 std::string decode_text(const DecodeResult& result);
 

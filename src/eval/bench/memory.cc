@@ -11,6 +11,7 @@
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/rng.h"
 #include "eval/table.h"
@@ -81,27 +82,43 @@ double read_blocks(ThreadPool& pool, const Order& order, size_t bytes) {
   return 1e-9 * static_cast<double>(order.size() * bytes) / seconds;
 }
 
-// The three orders of the blocks of a cache that grew token by token.
+// The three orders of the blocks of a cache that grew token by token. Random is the order of what
+// lies together: the extents of the tiers, and the blocks that stand in none yet.
 struct Orders {
   Order sequential, by_head, random;
 };
 
+Order shuffled_pieces(const Order& by_head, size_t block_bytes) {
+  std::vector<std::pair<size_t, size_t>> pieces;  // first and last + 1 of blocks side by side
+  for (size_t i = 0; i < by_head.size(); ++i)
+    if (i > 0 && by_head[i] == by_head[i - 1] + block_bytes)
+      pieces.back().second = i + 1;
+    else
+      pieces.push_back({i, i + 1});
+  Rng rng(1);
+  for (size_t i = pieces.size(); i > 1; --i) std::swap(pieces[i - 1], pieces[rng.below(i)]);
+  Order order;
+  for (const auto& [first, end] : pieces)
+    for (size_t i = first; i < end; ++i) order.push_back(by_head[i]);
+  return order;
+}
+
 Orders grow(Sequence* cache, size_t blocks) {
   const int rounds = static_cast<int>(blocks / kHeads) + 1;
   const int level = cache->levels() - 1;
-  for (int round = 0; round < rounds; ++round)
+  for (int round = 0; round < rounds; ++round) {
     for (int head = 0; head < kHeads; ++head)
       for (int t = 0; t < kTierBlockSlots; ++t)
         cache->tier(0, head, level).append(round * kTierBlockSlots + t, 0.0f);
+    cache->settle();
+  }
   Orders orders;
   for (int head = 0; head < kHeads; ++head)
     for (int b = 0; b < rounds; ++b)
       orders.by_head.push_back(cache->tier(0, head, level).k_part(b));
-  orders.sequential = orders.random = orders.by_head;
+  orders.sequential = orders.by_head;
   std::sort(orders.sequential.begin(), orders.sequential.end());
-  Rng rng(1);
-  for (size_t i = orders.random.size(); i > 1; --i)
-    std::swap(orders.random[i - 1], orders.random[rng.below(i)]);
+  orders.random = shuffled_pieces(orders.by_head, cache->tier(0, 0, level).shape().block_bytes());
   return orders;
 }
 
@@ -189,7 +206,7 @@ Result<MemoryResult> bench_memory(const MemoryOptions& options, const ProgressFn
 std::vector<Bar> memory_bars(const std::vector<BlockRow>& rows) {
   std::vector<Bar> bars;
   for (const BlockRow& row : rows)
-    bars.push_back({fmt::format("random blocks of {} bytes ({}): share of sequential",
+    bars.push_back({fmt::format("extents of {}-byte blocks ({}) at random: share of sequential",
                                 row.block_bytes, row.layouts.name()),
                     row.threads, kRandomBar, row.random.median});
   return bars;

@@ -1,8 +1,8 @@
 // kvkeep bench memory: what this machine reads a second, and what blocks in random order cost.
 //
-// Blocks come from the real pool, filled as a cache grows: one block of every (layer, kv_head) in
-// turn. They are read in the order of their addresses, head by head as attention does, and
-// shuffled.
+// Blocks come from the real pools, filled as a cache grows: one block of every (layer, kv_head) in
+// turn. They are read in the order of their addresses, head by head as attention does, and with the
+// extents of all heads shuffled: the worst order in which the engine can come to read them.
 #pragma once
 
 #include <string>

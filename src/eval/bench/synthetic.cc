@@ -87,6 +87,7 @@ Result<std::unique_ptr<SyntheticCache>> SyntheticCache::make_filled(const Plan& 
     for (int head = 0; head < shape.kv_heads; ++head) {
       const int tokens = shape.tokens - (level > 0 ? 1 : 0);
       fill(&made->cache_.tier(layer, head, level), prototype.tier(0, 0, level), tokens);
+      made->cache_.tier(layer, head, level).settle();
       if (level > 0)
         KVKEEP_TRY(made->pipeline_.append(&made->cache_, {layer, head}, tokens, newest.data(),
                                           newest.data() + shape.head_dim));
