@@ -70,7 +70,8 @@ bool prefers_mean(const float* rows, const float* predicted, int n, int width,
     power += square;
     around += square - sum * sum / n;
   }
-  return residual > power || residual > around * std::exp2(32.0 / n);
+  // Written so that a residual that is no number falls back as well.
+  return !(residual <= power && residual <= around * std::exp2(32.0 / n));
 }
 
 void fill_rows(std::span<const float> mean, int rows, float* out) {

@@ -82,7 +82,7 @@ void ChunkTier::make_waves() {
 }
 
 void ChunkTier::read_layer(int layer, ThreadPool* pool) {
-  if (layer == layer_) return;
+  if (rows_ == 0 || layer == layer_) return;
   if (layer_ < 0 || layer < layer_) {
     const auto rows = static_cast<size_t>(rows_);
     keys_.resize(rows * static_cast<size_t>(codec_->shape().width()));

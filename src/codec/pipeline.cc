@@ -69,7 +69,7 @@ Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& contex
   if (!budget) return tl::unexpected(budget.error());
   made.budget_ = *std::move(budget);
   KVKEEP_TRY(made.make_levels(plan));
-  const bool stays = made.levels_.size() == 2 && !made.evicts_;
+  const bool stays = made.levels_.size() == 2 && !made.evicts_ && !made.chunks();
   KVKEEP_TRY(made.transforms_.allow_epochs(stays));
   made.choose_tags(plan);
   return made;

@@ -164,9 +164,9 @@ Result<void> CompressedAttention::demote(bool flush, bool more_prompt) {
           heads.push_back({layer, h});
     moved |= !heads.empty();
     if (level == pipeline_.layer_level()) {
-      std::erase_if(heads, [seen = -1](HeadIndex head) mutable {
-        return std::exchange(seen, head.layer) == head.layer;  // one work item a layer
-      });
+      int seen = -1;  // one work item a layer
+      std::erase_if(heads,
+                    [&](HeadIndex head) { return std::exchange(seen, head.layer) == head.layer; });
       pool_->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
         pipeline_.demote_layer(&cache_, heads[static_cast<size_t>(i)].layer, tokens_, flush);
       });

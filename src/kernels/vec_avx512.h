@@ -317,6 +317,11 @@ struct Words {
 };
 inline Words load_int64(const std::byte* p) { return {_mm512_loadu_si512(p)}; }
 inline Words operator+(Words a, Words b) { return {_mm512_add_epi64(a.v, b.v)}; }
-inline uint64_t reduce_sum(Words a) { return static_cast<uint64_t>(_mm512_reduce_add_epi64(a.v)); }
+inline uint64_t reduce_sum(Words a) {  // not _mm512_reduce_add_epi64, whose sums are signed
+  uint64_t lanes[8], sum = 0;
+  _mm512_storeu_si512(lanes, a.v);
+  for (uint64_t lane : lanes) sum += lane;
+  return sum;
+}
 
 }  // namespace kvkeep::KVKEEP_TARGET
