@@ -64,7 +64,8 @@ function(kvkeep_isa_flags sources_variable)
     else()
       continue()
     endif()
-    list(APPEND flags $<$<CONFIG:Release>:-O3>)  # unrolls the short loops over registers
+    # -O3 unrolls the short loops over registers. KVKEEP_KERNEL_FLAGS come after.
+    list(APPEND flags $<$<CONFIG:Release>:-O3> ${KVKEEP_KERNEL_FLAGS})
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
   endforeach()
   set(${sources_variable} ${sources} PARENT_SCOPE)
