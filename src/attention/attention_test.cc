@@ -62,6 +62,7 @@ struct Fixture {
     mass->assign(static_cast<size_t>(heads.kv_heads), {});
     for (int h = 0; h < heads.kv_heads; ++h) {
       std::vector<float> k, v;
+      std::vector<double> masses;  // tokens a row stands for
       size_t total = 0, exact = 0;
       for (int level = cache.levels() - 1; level >= 0; --level) {
         const int n = cache.tier(0, h, level).size();
@@ -71,6 +72,10 @@ struct Fixture {
         pipeline.read_rows(cache, {0, h}, level, 0, n, k.data() + total * static_cast<size_t>(d),
                            v.data() + total * static_cast<size_t>(d));
         total += static_cast<size_t>(n);
+        const Tier& tier = cache.tier(0, h, level);
+        for (int slot = 0; slot < n; ++slot)
+          masses.push_back(
+              tier.shape().masses ? std::exp(tier.score(slot, tier.shape().mass_lane())) : 1.0);
       }
       auto& sums = (*mass)[static_cast<size_t>(h)];
       sums.assign(total - exact, 0.0);
@@ -85,7 +90,7 @@ struct Fixture {
           for (size_t t = 0; t < visible; ++t) {
             for (size_t c = 0; c < static_cast<size_t>(d); ++c)
               p[t] += static_cast<double>(q[at + c]) * k[t * static_cast<size_t>(d) + c];
-            sum += p[t] = std::exp(p[t] / std::sqrt(d));
+            sum += p[t] = masses[t] * std::exp(p[t] / std::sqrt(d));
           }
           for (size_t t = 0; t < visible; ++t) {
             if (t >= exact && pipeline.scorer().observes_row(tokens - rows + r, tokens - 1)) {

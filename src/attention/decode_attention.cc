@@ -179,6 +179,10 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
         transform->bias({layer, item.kv_head}, plain_q + h * stride_,
                         {positions, static_cast<size_t>(count)}, logits + h * kBlockTokens);
     }
+    for (int t = 0; level.masses && t < count; ++t) {
+      const float log_mass = tier.score(b * kBlockTokens + t, tier.shape().mass_lane());
+      for (int h = 0; h < group; ++h) logits[h * kBlockTokens + t] += log_mass;
+    }
     softmax_step(logits, count, states, level.scored ? maxima_.data() + block : nullptr);
     for (int h = 0; h < group; h += kMaxKernelHeads)
       accumulate(level.v, tier.v_part(b), last ? nullptr : tier.v_part(b + 1), count,

@@ -64,7 +64,8 @@ void PrefillAttention::plan_scratch(int tokens, int workers) {
   groups_ = (tokens + item_rows_ - 1) / item_rows_;
   const auto rows = static_cast<size_t>(item_rows_), queries = rows * static_cast<size_t>(group);
   worker_floats_ = 2 * kChunkRows * static_cast<size_t>(heads_.head_dim) + rows * kChunkRows +
-                   2 * queries + queries * static_cast<size_t>(kept_rows_ + kept_chunks_);
+                   kChunkRows + 2 * queries +
+                   queries * static_cast<size_t>(kept_rows_ + kept_chunks_);
   worker_floats_ = (worker_floats_ + 15) / 16 * 16;
   scratch_.resize(static_cast<size_t>(workers) * worker_floats_);
 }
@@ -79,6 +80,7 @@ PrefillAttention::Scratch PrefillAttention::scratch_of(int worker) {
   scratch.keys = take(chunk);
   scratch.values = take(chunk);
   scratch.logits = take(rows * kChunkRows);
+  scratch.log_masses = take(kChunkRows);
   scratch.kept = take(queries * static_cast<size_t>(kept_rows_));
   scratch.max = take(queries);
   scratch.sum = take(queries);
@@ -101,6 +103,8 @@ void PrefillAttention::attend_chunk(const Chunk& chunk, int columns, int g, int 
   gemm_nt(count, columns, d, scale, q, width, scratch.keys, d, 0.0f, logits, stride);
   for (int r = 0; r < count; ++r) {
     float* row = logits + static_cast<ptrdiff_t>(r) * stride;
+    if (chunk.level == 0 && pipeline_->levels()[0].masses)
+      table.add_scaled(scratch.log_masses, columns, 1.0f, row);
     const int seen = std::clamp(visible + r, 0, columns);
     std::fill(row + seen, row + columns, 0.0f);
     if (seen == 0) continue;
@@ -183,6 +187,11 @@ void PrefillAttention::attend_rows(const Sequence& cache, HeadIndex index, int f
     else
       pipeline_->read_rows(cache, index, chunk.level, chunk.first, columns, scratch.keys,
                            scratch.values);
+    if (chunk.level == 0 && pipeline_->levels()[0].masses) {
+      const Tier& tier = cache.tier(index.layer, index.kv_head, 0);
+      for (int t = 0; t < columns; ++t)
+        scratch.log_masses[t] = tier.score(chunk.first + t, tier.shape().mass_lane());
+    }
     const bool keep = mass && chunk.kept_column >= 0;
     for (int g = 0; g < group; ++g)
       attend_chunk(chunk, columns, g, visible - chunk.column, count, q + at(g), out + at(g),

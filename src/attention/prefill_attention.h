@@ -54,6 +54,7 @@ class PrefillAttention {
     float* logits;         // [item rows][kChunkRows]
     float *max, *sum;      // [gqa_ratio][item rows]
     float* kept;           // [gqa_ratio][item rows][ranked rows]: exponentials ...
+    float* log_masses;     // [kChunkRows], of the chunk
     float* kept_max;  // [ranked chunks][gqa_ratio][item rows]: ... and what they are relative to
   };
 

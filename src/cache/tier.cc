@@ -124,9 +124,8 @@ int Tier::append(int32_t position, float score) {
   if (size_ == allocated_blocks() * kTierBlockSlots) blocks_.push_back(pool_->allocate());
   const int slot = size_++;
   set_position(slot, position);
-  if (!shape_.scored) return slot;
-  set_score(slot, score);
-  for (int lane = 1; lane <= shape_.head_scores; ++lane) set_score(slot, 0.0f, lane);
+  for (int lane = 0; lane < shape_.lanes(); ++lane)
+    set_score(slot, lane == 0 && shape_.scored ? score : 0.0f, lane);
   return slot;
 }
 
@@ -183,8 +182,7 @@ void Tier::set_score(int slot, float score, int lane) {
 
 void Tier::move_tags(int to, int from) {
   if (knows_positions()) set_position(to, position(from));
-  for (int lane = 0; shape_.scored && lane <= shape_.head_scores; ++lane)
-    set_score(to, score(from, lane), lane);
+  for (int lane = 0; lane < shape_.lanes(); ++lane) set_score(to, score(from, lane), lane);
 }
 
 bool Tier::compact() {

@@ -7,6 +7,7 @@
 //
 //   block = [K part][V part][64 positions, 0, 2 or 4 bytes each][64 scores, f16, if ranked]
 //           [64 scores of each q_head, f16, if the plan asks for them]
+//           [64 logarithms of masses, f16, if rows are merged: tokens a slot stands for]
 //
 // Blocks are added one by one, and every head of a cache grows at the same time, so neighbours in a
 // tier would lie far apart. `settle` moves a full group of them, when there is one block more, into
@@ -44,13 +45,15 @@ struct TierShape {
   Positions positions = Positions::bits32;
   int32_t first = 0;    // position of slot 0 where they stand in order
   int head_scores = 0;  // of a scored slot, beside its score: one a q_head
+  bool masses = false;  // slots may stand for several tokens
 
   size_t position_bytes() const {  // of a slot
     return positions == Positions::bits32 ? 4 : positions == Positions::bits16 ? 2 : 0;
   }
-  size_t score_bytes() const {
-    return scored ? sizeof(uint16_t) * static_cast<size_t>(1 + head_scores) : 0;
-  }
+  // Lanes of f16 a slot has: scores, then the mass.
+  int mass_lane() const { return scored ? 1 + head_scores : 0; }
+  int lanes() const { return mass_lane() + masses; }
+  size_t score_bytes() const { return sizeof(uint16_t) * static_cast<size_t>(lanes()); }
   size_t position_offset() const { return k_bytes + v_bytes; }
   size_t score_offset() const { return position_offset() + kTierBlockSlots * position_bytes(); }
   size_t block_bytes() const { return score_offset() + kTierBlockSlots * score_bytes(); }
@@ -91,7 +94,7 @@ class Tier {
   // Of a block's first `count` slots.
   void positions(int block, int count, int32_t* out) const;
   // Scores are held as f16 (range 65504, nearest), only if the shape has them. Lane 0 is the score,
-  // lane 1 + i that of the i-th q_head.
+  // lane 1 + i that of the i-th q_head; the mass lane starts at log(1) = 0.
   float score(int slot, int lane = 0) const;
   void set_score(int slot, float score, int lane = 0);
   // One lane of a block as it is stored, [64]; writable as parts are.

@@ -19,12 +19,13 @@ struct Level {
   int first_position = 0;  // of slot 0, where positions are in order
   bool unbiased = false;   // codebooks: scales as dot products want them (codec/points.h)
   int head_scores = 0;     // of a slot beside its score: one a q_head, or none
+  bool masses = false;     // slots may stand for several tokens
 
   // Rows enter and leave in groups of so many, in order: those that share a scale (codec/kivi.h).
   int step() const { return by_channel(k.id) ? kChannelTokens : 1; }
 
   TierShape tier_shape() const {
-    return {k.bytes(), v.bytes(), scored, positions, first_position, head_scores};
+    return {k.bytes(), v.bytes(), scored, positions, first_position, head_scores, masses};
   }
 };
 

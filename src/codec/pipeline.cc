@@ -55,8 +55,10 @@ Pipeline::Pipeline(const Plan& plan, const TransformContext& context, Transforms
       observes_((*find_method("scorer", plan.slot("scorer").method))->observes),
       representatives_(make_representatives(plan.slot("representatives"))),
       transforms_(std::move(transforms)),
-      evicts_(plan.slot("low").method == "drop"),
+      evicts_(plan.slot("low").method == "drop" || Merger::is(plan.slot("low"))),
       integer_(plan.slot("attend").method == "integer") {
+  if (Merger::is(plan.slot("low")))
+    merger_ = std::make_shared<Merger>(plan.slot("low"), context.layers, context.kv_heads);
   if (plan.slot("low").method == "chunk")
     chunk_rows_ = static_cast<int>(plan.slot("low").number("rows"));
 }
@@ -117,6 +119,7 @@ void Pipeline::choose_tags(const Plan& plan) {
     level.scored = leaves && observes_attention();
     if (q_heads && level.scored && static_cast<int>(i) <= layer_level_)
       level.head_scores = context_.gqa_ratio;
+    level.masses = merger_ && i == 0;
     level.positions = context_.context <= 65536 ? Positions::bits16 : Positions::bits32;
     if (i == 0 && keeps_all) {
       level.positions = Positions::in_order;
@@ -133,6 +136,7 @@ Pipeline Pipeline::fork() const {
   Pipeline copy(*this);
   copy.budget_ = budget_->clone();
   copy.transforms_ = transforms_.fork();
+  if (merger_) copy.merger_ = std::make_shared<Merger>(*merger_);
   return copy;
 }
 
@@ -233,7 +237,8 @@ void Pipeline::fit(const Sequence& cache, HeadIndex head, int tokens) {
 }
 
 size_t Pipeline::statistics_bytes() const {
-  return budget_->state_bytes() + (queries_ ? queries_->bytes() : 0);
+  return budget_->state_bytes() + (queries_ ? queries_->bytes() : 0) +
+         (merger_ ? merger_->state_bytes() : 0);
 }
 
 void Pipeline::refit(const Sequence& cache, HeadIndex head, int tokens, int block) {
@@ -286,6 +291,7 @@ void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, int tokens,
   Tier& tier = cache->tier(head.layer, head.kv_head, level);
   const bool last = level + 1 == static_cast<int>(levels_.size());
   if (!last) fit(*cache, head, tokens);
+  if (last && merger_) merge_away(cache, head, slots, tokens);
   bool refits = level == 0 && transforms_.may_refit(head, tokens);
   for (size_t i = 0; !last && i < slots.size();) {  // the first batch fills the last tile
     const int next = cache->tier(head.layer, head.kv_head, level + 1).size();

@@ -23,6 +23,7 @@
 #include "cache/sequence.h"
 #include "codec/budget/budget.h"
 #include "codec/level.h"
+#include "codec/merge.h"
 #include "codec/query_stats.h"
 #include "codec/representatives/representatives.h"
 #include "codec/scorer/scorer.h"
@@ -149,6 +150,7 @@ class Pipeline {
                   float* v) const;
   HeadRows gather(const Sequence& cache, HeadIndex head, int tokens, bool flush) const;
   void move_down(Sequence* cache, HeadIndex head, int level, int tokens, std::vector<int> slots);
+  void merge_away(Sequence* cache, HeadIndex head, std::span<const int> slots, int tokens);
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
   void undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
                        float* v) const;
@@ -164,6 +166,7 @@ class Pipeline {
   std::optional<QueryStats> queries_;                       // where the scorer observes queries
   std::shared_ptr<const Representatives> representatives_;  // may be null
   int layer_level_ = -1;
+  std::shared_ptr<Merger> merger_;  // may be null
   GqaAggregate gqa_ = GqaAggregate::sum;
   Transforms transforms_;
   std::vector<Level> levels_;

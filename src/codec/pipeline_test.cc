@@ -127,7 +127,8 @@ TEST(Pipeline, EveryPresetKeepsItsQuotasAndItsRows) {
 
 TEST(Pipeline, RowsSurviveDemotionWithinTheirLayoutsError) {
   for (const PresetInfo& preset : presets()) {
-    if (preset.plan.find("low=chunk") != std::string::npos) continue;
+    const std::string low = Plan::parse(preset.name)->slot("low").method;
+    if (low == "chunk" || low == "d2o" || low == "kvmerger") continue;  // merged rows change
     Fixture f(preset.name, 64);
     f.append(200);
     f.demote(true);

@@ -217,13 +217,28 @@ Result<void> check_chunks(const Plan& plan) {
   return {};
 }
 
+// Where the low level holds no rows, others must stay; merging changes rows where they lie.
+Result<void> check_eviction(const Plan& plan) {
+  const Plan::Slot& budget = plan.slot("budget");
+  const std::string& low = plan.slot("low").method;
+  const bool merges = low == "d2o" || low == "kvmerger";
+  if (low != "drop" && !merges) return {};
+  if (budget.number("keep") == 0 && budget.number("window") == 0)
+    return bad_input(
+        "plan: slot 'low', {}: with budget keep=0 and window=0 no token would be "
+        "left; give keep or window",
+        low);
+  if (merges && (plan.slot("high").method != "f16" || plan.slot("mid").method != "none"))
+    return bad_input(
+        "plan: slot 'low', {}: tokens are merged into exact ones; allowed are high=f16 and "
+        "mid=none",
+        low);
+  return {};
+}
+
 Result<void> check_together(const Plan& plan) {
   const Plan::Slot& budget = plan.slot("budget");
-  if (plan.slot("low").method == "drop" && budget.number("keep") == 0 &&
-      budget.number("window") == 0)
-    return bad_input(
-        "plan: slot 'low', drop: with budget keep=0 and window=0 no token would be "
-        "left; give keep or window");
+  KVKEEP_TRY(check_eviction(plan));
   const bool mid = plan.slot("mid").method != "none";
   if (mid != (budget.number("mid_keep") > 0))
     return bad_input(
