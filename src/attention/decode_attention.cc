@@ -21,8 +21,8 @@ DecodeAttention::DecodeAttention(const Pipeline* pipeline, const HeadCounts& hea
 
 size_t DecodeAttention::scratch_bytes() const {
   return exact_q_.bytes() + coded_q_.bytes() + outs_.bytes() + weights_.bytes() + maxima_.bytes() +
-         block_logits_.bytes() + query_codes_.capacity() * sizeof(QueryCodes) +
-         states_.capacity() * sizeof(AttentionState);
+         block_logits_.bytes() + chunk_rows_.bytes() +
+         query_codes_.capacity() * sizeof(QueryCodes) + states_.capacity() * sizeof(AttentionState);
 }
 
 void DecodeAttention::prepare_queries(int layer, const float* q) {
@@ -130,13 +130,12 @@ void DecodeAttention::softmax_step(float* logits, int count, AttentionState* sta
 }
 
 // Rows in chunks are float32 rows already: products with the exact query, block by block.
-void DecodeAttention::attend_chunks(const Item& item, float* block_logits) {
+void DecodeAttention::attend_chunks(const Item& item, float* block_logits, float* keys) {
   const KernelTable& table = kernels();
   const int group = heads_.gqa_ratio, d = heads_.head_dim;
   const float* q = exact_q_.data() + item.kv_head * group * stride_;
   AttentionState* states = states_.data() + item.state;
-  std::vector<float> rows(static_cast<size_t>(2 * kBlockTokens * d));
-  float *keys = rows.data(), *values = keys + kBlockTokens * d;
+  float* values = keys + kBlockTokens * d;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int first = b * kBlockTokens, count = std::min(kBlockTokens, chunks_->rows() - first);
     chunks_->read(item.kv_head, first, count, keys, values);
@@ -259,11 +258,13 @@ void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* 
   plan_items(*cache, layer);
   const size_t per_worker = static_cast<size_t>(heads_.gqa_ratio * kBlockTokens);
   block_logits_.resize(static_cast<size_t>(pool->size()) * per_worker);
+  const auto rows = static_cast<size_t>(2 * kBlockTokens * heads_.head_dim);
+  if (chunks) chunk_rows_.resize(static_cast<size_t>(pool->size()) * rows);
   pool->run(static_cast<int64_t>(items_.size()), [&](int64_t i, int worker) {
     const Item& item = items_[static_cast<size_t>(i)];
     float* logits = block_logits_.data() + static_cast<size_t>(worker) * per_worker;
     if (item.level == kChunks) {
-      attend_chunks(item, logits);
+      attend_chunks(item, logits, chunk_rows_.data() + static_cast<size_t>(worker) * rows);
     } else {
       attend_range(*cache, layer, item, logits);
     }

@@ -63,7 +63,7 @@ class DecodeAttention {
   void score_block(const Item& item, const std::byte* part, const std::byte* next, int count,
                    float* logits);
   void softmax_step(float* logits, int count, AttentionState* states, float* maxima) const;
-  void attend_chunks(const Item& item, float* block_logits);
+  void attend_chunks(const Item& item, float* block_logits, float* keys);
   void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);
@@ -78,6 +78,7 @@ class DecodeAttention {
   AlignedBuffer<float> weights_;         // of scored levels: exp(logit - maximum) [rows][64],
   AlignedBuffer<float> maxima_;          // the maximum [rows]; a row is (block, q_head)
   AlignedBuffer<float> block_logits_;    // [workers][gqa_ratio][64]
+  AlignedBuffer<float> chunk_rows_;      // [workers][keys, values][64][head_dim], with chunks only
   std::vector<QueryCodes> query_codes_;  // [epochs][levels][q_heads]
   std::vector<AttentionState> states_;   // [items][gqa_ratio, and a gap]
   std::vector<Item> items_;

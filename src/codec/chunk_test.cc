@@ -208,6 +208,9 @@ TEST(ChunkCodec, ZeroAndConstantRowsAreExactEnoughAndNanIsAnError) {
     for (auto& layer : rows) std::fill(layer.begin(), layer.end(), 100.0f);
   const Chain constant = decode(*none, *encode(*none, chain, 0, 16), 16);
   EXPECT_LT(error(chain, constant, 0, 2, 0), 0.3 * 100 * 100) << "signs spread a constant row";
+  const ChunkCodec mean = codec_of("aqua2:predictor=mean", Chain(300, 2), 300);
+  const Chain own = decode(mean, *encode(mean, chain, 0, 16), 16);
+  for (const float x : own.rows[1][3]) ASSERT_EQ(x, 100.0f) << "the chunk's own mean is all of it";
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e9f}) {
     chain.rows[1][2][70] = bad;

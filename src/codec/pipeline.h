@@ -20,6 +20,7 @@
 #include <span>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "cache/sequence.h"
 #include "codec/budget/budget.h"
 #include "codec/level.h"
@@ -90,7 +91,8 @@ class Pipeline {
   // Slots of the last level's rows that go into chunks: the same in every (layer, kv_head), because
   // scores are summed over all of them. In order of position; empty while fewer than a chunk are
   // due, unless flush.
-  std::vector<int> choose_for_chunks(const Sequence& cache, int tokens, bool flush) const;
+  std::vector<int> choose_for_chunks(const Sequence& cache, int tokens, bool flush,
+                                     ThreadPool* pool) const;
   // Rows of the last level at `slots`, in the original basis: k, v [slots][head_dim].
   void read_for_chunks(const Sequence& cache, HeadIndex head, std::span<const int> slots, float* k,
                        float* v) const;

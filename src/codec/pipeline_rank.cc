@@ -71,23 +71,24 @@ std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int lev
   return chosen;
 }
 
-std::vector<int> Pipeline::choose_for_chunks(const Sequence& cache, int tokens, bool flush) const {
+std::vector<int> Pipeline::choose_for_chunks(const Sequence& cache, int tokens, bool flush,
+                                             ThreadPool* pool) const {
   const int level = static_cast<int>(levels_.size()) - 1;
   const int count = due(cache, {}, level, tokens, flush);
   if (count == 0) return {};
   const int size = cache.tier(0, 0, level).size();
-  Ranking all;
-  for (int layer = 0; layer < context_.layers; ++layer)
-    for (int head = 0; head < context_.kv_heads; ++head) {
-      Ranking own = rank(cache, {layer, head}, level, tokens, size - count);
-      KVKEEP_CHECK(own.slots.size() == static_cast<size_t>(size), "layer {}, {} rows", layer,
-                   own.slots.size());
-      if (all.slots.empty()) {
-        all = std::move(own);
-        continue;
-      }
-      for (size_t i = 0; i < own.scores.size(); ++i) all.scores[i] += own.scores[i];
-    }
+  std::vector<Ranking> heads(static_cast<size_t>(context_.layers * context_.kv_heads));
+  pool->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
+    const int head = static_cast<int>(i);
+    heads[static_cast<size_t>(i)] = rank(
+        cache, {head / context_.kv_heads, head % context_.kv_heads}, level, tokens, size - count);
+  });
+  Ranking& all = heads[0];
+  for (size_t h = 1; h < heads.size(); ++h) {
+    const std::vector<float>& own = heads[h].scores;
+    KVKEEP_CHECK(own.size() == all.scores.size(), "{} rows, not {}", own.size(), size);
+    for (size_t i = 0; i < own.size(); ++i) all.scores[i] += own[i];
+  }
   std::vector<uint64_t> orders(all.slots.size());
   for (size_t i = 0; i < orders.size(); ++i)
     orders[i] = demotion_order(all.pins[i], std::isnan(all.scores[i]) ? 0 : all.scores[i], i);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "base/rng.h"
 #include "kvkeep/session.h"
@@ -94,6 +95,7 @@ TEST(ChunkSession, EveryByteIsCountedAndTheExactRowsAreGone) {
   EXPECT_GT(report.shared_bytes, 200000u);
   EXPECT_LT(report.shared_bytes, 400000u);
   EXPECT_LT(report.bits_per_value_marginal, report.paper_bits_per_value + 1.5);  // a block a head
+  EXPECT_LT(report.scratch_bytes, 1024u * 256 * 4) << "a prompt's scratch goes with its exact rows";
   EXPECT_GT(report.peak_bytes, report.bytes - report.shared_bytes + 1028 * 6 * 256 * 2);
   ASSERT_TRUE(s.step(5));
   EXPECT_GE(s.report().scratch_bytes, 1024u * 256 * 4) << "one layer in float32";
@@ -133,6 +135,23 @@ TEST(ChunkSession, WithoutACalibrationOrWithAnothersOneLineSaysWhatToDo) {
   EXPECT_NE(other.error().message.find("another plan"), std::string::npos);
   EXPECT_TRUE(Session::create(embedded(), *Plan::parse("aqua2:low.rows=32"), {1, 0, aqua2}));
   EXPECT_TRUE(Session::create(embedded(), *Plan::parse("aqua2:predictor=none"), {1, 0}));
+}
+
+TEST(ChunkSession, ACalibrationWrittenAnewIsReadAnew) {
+  namespace fs = std::filesystem;
+  const std::string models = KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.";
+  const std::string path = testing::TempDir() + "written_anew.kvcal";
+  const auto put = [&](const char* plan) {
+    fs::copy_file(models + plan + ".kvcal", path, fs::copy_options::overwrite_existing);
+  };
+  put("aqua2");
+  const auto first = Session::create(embedded(), *Plan::parse("aqua2"), {1, 0, path});
+  ASSERT_TRUE(first) << first.error().message;
+  put("aqua2-mean");
+  const auto second = Session::create(embedded(), *Plan::parse("aqua2"), {1, 0, path});
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().message.find("another plan"), std::string::npos);
+  fs::remove(path);
 }
 
 }  // namespace

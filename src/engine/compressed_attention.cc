@@ -116,7 +116,7 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
 
 // Rows that no head wants any longer, out of the last level of every head at once.
 Result<bool> CompressedAttention::demote_to_chunks(bool flush) {
-  const std::vector<int> slots = pipeline_.choose_for_chunks(cache_, tokens_, flush);
+  const std::vector<int> slots = pipeline_.choose_for_chunks(cache_, tokens_, flush, pool_);
   if (slots.empty()) return false;
   const int last = cache_.levels() - 1, d = shape_.head_dim;
   std::vector<int32_t> positions;
@@ -145,8 +145,14 @@ Result<bool> CompressedAttention::demote_to_chunks(bool flush) {
   return true;
 }
 
+// What the read of a prompt needed, before the prompt is compressed.
+void CompressedAttention::release_scratch() {
+  prefill_.release();
+  if (chunks_) chunks_->release();
+}
+
 Result<void> CompressedAttention::demote(bool flush, bool more_prompt) {
-  if (flush) prefill_.release();
+  if (flush) release_scratch();
   if (flush && !more_prompt) pipeline_.see_prompt(tokens_);
   if (pipeline_.reallocates(tokens_, flush && !more_prompt)) pipeline_.reallocate(cache_, tokens_);
   bool moved = false;

@@ -57,6 +57,7 @@ class CompressedAttention : public AttentionSite {
  private:
   CompressedAttention(Pipeline pipeline, Sequence cache, std::optional<ChunkTier> chunks,
                       const AttentionShape& shape, ThreadPool* pool);
+  void release_scratch();
   Result<bool> demote_to_chunks(bool flush);
 
   AttentionShape shape_;

@@ -52,6 +52,14 @@ std::string path_beside(const Model& model, const CalibrationKey& key) {
   return "";
 }
 
+// What tells a file from another of that name that took its place.
+std::string file_id(const std::string& path) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  const auto written = fs::last_write_time(path, error).time_since_epoch().count();
+  return fmt::format("{}|{}|{}", path, size, written);
+}
+
 }  // namespace
 
 CalibrationKey calibration_key(const Model& model, const Plan& plan) {
@@ -66,12 +74,14 @@ Result<Shared> find_calibration(const Model& model, const Plan& plan, const std:
   const std::string name = path.empty() ? path_beside(model, key) : path;
   if (name.empty()) return Shared();
   static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<const Calibration>> known;  // by path and key
+  static std::map<std::string, std::weak_ptr<const Calibration>> known;  // by file and key
+  const std::string id = fmt::format("{}|{:x}|{}", file_id(name), key.model, key.plan);
   const std::lock_guard lock(mutex);
-  auto& held = known[fmt::format("{}|{:x}|{}", name, key.model, key.plan)];
-  if (Shared shared = held.lock()) return shared;
+  std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
+  if (const auto found = known.find(id); found != known.end())
+    if (Shared shared = found->second.lock()) return shared;
   auto loaded = load(key, name);
-  if (loaded) held = *loaded;
+  if (loaded) known[id] = *loaded;
   return loaded;
 }
 

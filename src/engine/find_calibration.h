@@ -15,7 +15,7 @@ CalibrationKey calibration_key(const Model& model, const Plan& plan);
 
 // nullptr when the plan needs none, or when no file is named and none lies beside the model.
 // bad_input: a named file that cannot be read, is damaged, or is for another model or plan. All
-// sessions of a process that use the same file share what was read.
+// sessions of a process that use the same file share what was read, until it is written anew.
 Result<std::shared_ptr<const Calibration>> find_calibration(const Model& model, const Plan& plan,
                                                             const std::string& path);
 

@@ -15,8 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const ChunkCodec codec =
       *ChunkCodec::make(*Plan::parse("aqua2:predictor=none"), kShape, nullptr);
   constexpr size_t kHeader = 32, kSum = 24;
-  std::vector<std::byte> bytes(size);
-  std::memcpy(bytes.data(), data, size);
+  const auto* begin = reinterpret_cast<const std::byte*>(data);
+  std::vector<std::byte> bytes(begin, begin + size);
   if (size >= kHeader) {
     std::memset(bytes.data() + kSum, 0, sizeof(uint64_t));
     const uint64_t seed = XXH64(bytes.data(), kHeader, 0);

@@ -66,11 +66,45 @@ def predictions():
     return b"KVKLD001" + key + struct.pack("<Q", 1) + window + bytes(8)
 
 
+def chunks():
+    """Chunks of 3 layers of 16 values, not predicted: rows in order, with gaps, a mean. No sums:
+    the target puts them right."""
+    row = 2 * (8 + 2) + 2 * 2 * (4 + 2)  # layer 0 at 4 bits, the others at 2, f16 scales
+
+    def chunk(rows, distances, flags, means):
+        gaps = struct.calcsize(distances[0]) // rows if distances else 0
+        head = struct.pack("<IIIIiIQ", 0x3143564B, rows, 3, 16, 5, gaps, 0)
+        positions = struct.pack(*distances) if distances else b""
+        codes = b"\x11\x3c" * (rows * row // 2)
+        return head + positions + bytes([flags]) + bytes(32 * means) + codes
+
+    return [chunk(1, None, 0, 0), chunk(3, ("<3H", 0, 2, 9), 0, 0),
+            chunk(2, ("<2I", 0, 70000), 4, 1)]
+
+
+def calibrations():
+    """Files for 2 layers of one kv_head of 8 values. No sums: the target puts them right."""
+    quantizer = "low=chunk:k=p4n256,v=p4n256,first=p2n256,scale=least_squares"
+
+    def calibration(predictor, maps):
+        plan = f"predictor={predictor};{quantizer}".encode()
+        key = struct.pack("<QI", 1, len(plan)) + plan + struct.pack("<iiiq", 2, 1, 8, 100)
+        return b"KVCAL001" + key + struct.pack("<8f", *[0.5] * 8) + b"\x11" * maps + bytes(8)
+
+    bias, block = 16, 64 * 4 // 8
+    linear = bias + 16 + block  # with a scale for each of 8 outputs
+    return [calibration("mean", 4 * bias),
+            calibration("cross_layer:form=full,rank=0,bits=4", bias + 3 * linear + block),
+            calibration("v_from_k:form=full,rank=2,bits=8", 2 * bias + 2 * (bias + 32 + 4 + 16))]
+
+
 def main():
     seeds = {"gguf_fuzz": [model()], "plan_fuzz": [plan.encode() for plan in PLANS],
              "tokenizer_fuzz": [bytes([which]) + t.encode() for which in range(6) for t in TEXTS]
              + [b"\6" + VOCABULARY.encode(), b"\6g" + VOCABULARY[1:].encode()]}
     seeds["kld_fuzz"] = [predictions()]
+    seeds["chunk_fuzz"] = chunks()
+    seeds["calibration_fuzz"] = calibrations()
     seeds["samples_fuzz"] = [line.encode() for line in SAMPLES]
     for target, inputs in seeds.items():
         (FOLDER / target).mkdir(parents=True, exist_ok=True)
