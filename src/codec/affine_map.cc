@@ -158,11 +158,9 @@ void AffineMap::apply(std::span<const float> unpacked, std::span<const float* co
                       int rows, float* out) const {
   const int width = shape_.width, block = width / shape_.heads;
   const char* bias = bytes_.data() + bytes_.size() - static_cast<size_t>(width) * sizeof(F16);
-  for (int c = 0; c < width; ++c) {
-    const float constant =
-        shape_.constant ? f16_to_f32(load_half(bias, static_cast<size_t>(c))) : 0.0f;
-    for (int r = 0; r < rows; ++r) out[static_cast<ptrdiff_t>(r) * width + c] = constant;
-  }
+  for (int c = 0; c < width; ++c)
+    out[c] = shape_.constant ? f16_to_f32(load_half(bias, static_cast<size_t>(c))) : 0.0f;
+  for (int r = 1; r < rows; ++r) std::copy_n(out, width, out + static_cast<ptrdiff_t>(r) * width);
   const auto add = kernels().add_products;
   const float* w = unpacked.data();
   if (shape_.rank > 0) {

@@ -75,6 +75,10 @@ class Bench(CliTest):
             self.assertTrue(0 < row["share"] < 1)
         self.assertEqual(results["slices"][0]["of_f16"], 1)
         self.assertEqual({row["phase"] for row in results["scores"]}, {"decode", "prefill"})
+        for row in results["reads"]:
+            self.assertEqual(row["context"], 80)
+            self.assertEqual(row["unpack_seconds"] > 0, "hot" not in row["plan"])
+            self.assertGreater(row["of_u4"], 0)
 
     def test_decode(self):
         for more in ([], ["--random"], ["--steal"]):

@@ -75,14 +75,14 @@ void add_bench_compress(CLI::App& bench, Action* action) {
   command->add_option("--past", options->past, "tokens before a slice (default: 4096)")
       ->check(integer_between(1, kMostTokens));
   command->add_option("-c,--context", options->contexts,
-                      "tokens that are scored, a list (default: 1K,4K,8K)");
+                      "tokens that are scored, or read from chunks, a list (default: 1K,4K,8K)");
   command->add_option("--prompt", options->prompt, "tokens of the prompt (default: 2048)")
       ->check(integer_between(1, kMostTokens));
   command->add_option("--plans", options->plans,
                       "plans that compress the prompt (default: \"q8_0 q4_0 rtn2 mikv-4 mikv\")");
   command
       ->add_option("--parts", options->parts,
-                   "what is measured, a list (default: encode,prompt,slices,scores,crush)")
+                   "what is measured, a list (default: encode,prompt,slices,scores,reads,crush)")
       ->delimiter(',')
       ->check(CLI::IsMember(bench::CompressOptions().parts));
   command->add_option("--rounds", options->rounds, "measured rounds (default: 7)")

@@ -265,6 +265,7 @@ Result<CompressResult> bench_compress(const CompressOptions& options, const Mode
       ticks("prompt", kPromptRounds * options.plans.size()) +
       ticks("slices", rounds * options.slices.size() * (layouts + 1)) +
       ticks("scores", rounds * 2 * std::size(kScorePlans) * options.contexts.size()) +
+      ticks("reads", rounds * chunk_read_plans().size() * options.contexts.size()) +
       ticks("crush", rounds * 4));
   double done = 0;
   const Tick tick = [&] { return !progress || progress(++done, total); };
@@ -277,6 +278,7 @@ Result<CompressResult> bench_compress(const CompressOptions& options, const Mode
   part("prompt", [&] { return bench_prompt(options, model, tick, &result.prompt); });
   part("slices", [&] { return bench_slices(options, tick, &result.slices); });
   part("scores", [&] { return bench_scores(options, tick, &result.scores); });
+  part("reads", [&] { return bench_reads(options, tick, &result.reads); });
   part("crush", [&] { return bench_crush(options, tick, &result.crush); });
   part("crush", [&] { return bench_crush_step(options, tick, &result.crush_steps); });
   if (!all) return tl::unexpected(all.error());

@@ -5,6 +5,7 @@
 //   prompt   the share of reading a prompt that its compression takes
 //   slices   new prompt tokens attend over a compressed past, against the same over an f16 past
 //   scores   what it costs to hand every slot's attention to the scorer
+//   reads    one token's read of chunks across layers by predictor, against f16 and u4
 //   crush    the choice of representatives by signatures, and its share of a decode step
 #pragma once
 
@@ -24,11 +25,11 @@ struct CompressOptions {
   std::vector<LayoutPair> layouts;                 // of encode and slices; f16 is left out
   std::vector<int> slices = {32, 128, 512};        // query rows
   int past = 4096;                                 // compressed tokens before a slice
-  std::vector<int> contexts = {1024, 4096, 8192};  // of scores
+  std::vector<int> contexts = {1024, 4096, 8192};  // of scores and reads
   std::vector<std::string> plans;                  // of prompt
   int prompt = 2048;                               // tokens, at most the model's context
   int threads = 1, rounds = 7;
-  std::vector<std::string> parts = {"encode", "prompt", "slices", "scores", "crush"};
+  std::vector<std::string> parts = {"encode", "prompt", "slices", "scores", "reads", "crush"};
 
   bool wants(const std::string& part) const {
     return std::find(parts.begin(), parts.end(), part) != parts.end();
@@ -61,6 +62,13 @@ struct ScoreRow {
   Spread extra;  // time over the same read with a scorer that sees nothing, minus 1
 };
 
+struct ChunkReadRow {
+  std::string plan;
+  int context = 0, threads = 0;
+  Spread unpack, attend;  // seconds of one layer: of its chunks to float32, of the read after that
+  Spread of_f16, of_u4;   // their sum over a read of f16 and of u4, same rounds
+};
+
 struct CrushRow {
   int tokens = 0, heads = 0;
   Spread seconds;  // of one core: signatures, distances, picks
@@ -77,6 +85,7 @@ struct CompressResult {
   std::vector<PromptRow> prompt;
   std::vector<SliceRow> slices;
   std::vector<ScoreRow> scores;
+  std::vector<ChunkReadRow> reads;
   std::vector<CrushRow> crush;
   std::vector<CrushStepRow> crush_steps;
   bool interrupted = false;
@@ -95,6 +104,9 @@ Result<bool> bench_slices(const CompressOptions& options, const Tick& tick,
                           std::vector<SliceRow>* rows);
 Result<bool> bench_scores(const CompressOptions& options, const Tick& tick,
                           std::vector<ScoreRow>* rows);
+const std::vector<std::string>& chunk_read_plans();
+Result<bool> bench_reads(const CompressOptions& options, const Tick& tick,
+                         std::vector<ChunkReadRow>* rows);
 Result<bool> bench_crush(const CompressOptions& options, const Tick& tick,
                          std::vector<CrushRow>* rows);
 Result<bool> bench_crush_step(const CompressOptions& options, const Tick& tick,

@@ -64,7 +64,7 @@ std::vector<Bar> compress_bars(const CompressResult& result) {
 
 Json compress_json(const CompressResult& result) {
   Json encode = Json::array(), prompt = Json::array(), slices = Json::array(),
-       scores = Json::array(), crush = Json::array(), steps = Json::array();
+       scores = Json::array(), reads = Json::array(), crush = Json::array(), steps = Json::array();
   for (const EncodeRow& row : result.encode) {
     Json json = layouts_json(row.layouts);
     json["rows"] = row.rows;
@@ -92,6 +92,14 @@ Json compress_json(const CompressResult& result) {
     add_spread(&json, "extra", row.extra);
     scores.push_back(std::move(json));
   }
+  for (const ChunkReadRow& row : result.reads) {
+    Json json = {{"plan", row.plan}, {"context", row.context}, {"threads", row.threads}};
+    add_spread(&json, "unpack_seconds", row.unpack);
+    add_spread(&json, "attend_seconds", row.attend);
+    add_spread(&json, "of_f16", row.of_f16);
+    add_spread(&json, "of_u4", row.of_u4);
+    reads.push_back(std::move(json));
+  }
   for (const CrushRow& row : result.crush) {
     Json json = {{"tokens", row.tokens}, {"heads", row.heads}};
     add_spread(&json, "seconds", row.seconds);
@@ -102,8 +110,8 @@ Json compress_json(const CompressResult& result) {
     add_spread(&json, "share", row.share);
     steps.push_back(std::move(json));
   }
-  return {{"encode", encode}, {"prompt", prompt}, {"slices", slices},
-          {"scores", scores}, {"crush", crush},   {"crush_steps", steps}};
+  return {{"encode", encode}, {"prompt", prompt}, {"slices", slices},    {"scores", scores},
+          {"reads", reads},   {"crush", crush},   {"crush_steps", steps}};
 }
 
 std::string compress_text(const CompressResult& result) {
@@ -121,6 +129,12 @@ std::string compress_text(const CompressResult& result) {
   Table scores({"<plan", "<phase", "context", "% extra time (min-max)"});
   for (const ScoreRow& row : result.scores)
     scores.add({row.plan, row.phase, grouped(row.context), range(row.extra, 1, 100)});
+  Table reads(
+      {"<plan", "context", "ms unpacking", "ms attention", "of f16 (min-max)", "of u4 (min-max)"});
+  for (const ChunkReadRow& row : result.reads)
+    reads.add({row.plan, grouped(row.context), fmt::format("{:.2f}", 1e3 * row.unpack.median),
+               fmt::format("{:.2f}", 1e3 * row.attend.median), range(row.of_f16, 1),
+               range(row.of_u4, 1)});
   Table crush({"<choice of representatives", "heads", "ms of one core (min-max)"});
   for (const CrushRow& row : result.crush)
     crush.add(
@@ -130,8 +144,9 @@ std::string compress_text(const CompressResult& result) {
     steps.add({row.plan, grouped(row.context), range(row.share, 2, 100)});
   return "rows that go down a tier\n" + encode.text() + "\nshare of compression in a prompt\n" +
          prompt.text() + "\nslices of a prompt over a past in memory\n" + slices.text() +
-         "\nscores from a read\n" + scores.text() + "\nrepresentatives\n" + crush.text() + "\n" +
-         steps.text();
+         "\nscores from a read\n" + scores.text() +
+         "\none token's read of one layer, 8 kv_heads of 128\n" + reads.text() +
+         "\nrepresentatives\n" + crush.text() + "\n" + steps.text();
 }
 
 }  // namespace kvkeep::bench
