@@ -139,6 +139,45 @@ TEST(ChunkCodec, PredictionGainsWhatItExplains) {
   EXPECT_LT(error(chain, from_aqua, 0, 3, kRows), 1.3 * error(chain, from_aqua, 0, 2, kRows));
 }
 
+// Goal G5: given the true rows, what a fitted map leaves is what the chain does not explain.
+TEST(ChunkCodec, ResidualsAreWhatTheChainDoesNotExplain) {
+  constexpr int kRows = 16000, kHeld = 1000;
+  const Chain chain(kRows + kHeld);
+  const auto fitted = fit(plan_of(kAqua), chain, kRows);
+  const auto held = [&](int side, size_t layer) {
+    return chain.rows[side][layer].data() + static_cast<ptrdiff_t>(kRows) * kWidth;
+  };
+  for (const Side side : {Side::key, Side::value}) {
+    const int s = side == Side::value;
+    const AffineMap& map = fitted->map(1, side);
+    std::vector<float> weights(map.shape().unpacked_floats()), out(kHeld * kWidth);
+    map.unpack(weights);
+    std::vector<const float*> sources = {held(0, s ? 1 : 0)};  // [K of layer 1, V below] or K below
+    if (s) sources.push_back(held(1, 0));
+    map.apply(weights, sources, kHeld, out.data());
+    double residual = 0, variance = 0;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const double x = held(s, 1)[i];
+      residual += (x - out[i]) * (x - out[i]);
+      variance += (x - 3) * (x - 3);
+    }
+    const double left = 1 - kExplained[s];
+    EXPECT_NEAR(residual / variance, left, 0.02 * left) << s;
+  }
+}
+
+// Goal G4: 2 bits and layer 0 at 4, an f16 for a row, averaged over the layers of known models.
+TEST(ChunkCodec, PaperBitsOfKnownModels) {
+  const auto bits = [](int layers, int kv_heads) {
+    const Plan plan = plan_of("aqua2:predictor=none,low.k=p2n16,low.v=p2n16");
+    return ChunkCodec::make(plan, {layers, kv_heads, 128}, nullptr)->paper_bits_per_value();
+  };
+  EXPECT_NEAR(bits(28, 8), 2.087, 5e-4);  // Llama-3.2-3B
+  EXPECT_NEAR(bits(32, 8), 2.078, 5e-4);  // Llama-3.1-8B
+  EXPECT_NEAR(bits(80, 8), 2.041, 5e-4);  // Llama-3.1-70B
+  EXPECT_NEAR(bits(28, 4), 2.103, 5e-4);  // Qwen2.5-7B
+}
+
 TEST(ChunkCodec, DecodedIsWhatWasEncodedAgainstForAnyBatching) {
   const Chain chain(1200);
   for (const char* plan :
