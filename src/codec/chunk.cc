@@ -100,7 +100,8 @@ int Chunk::position(int row) const {
 }
 
 Result<ChunkCodec> ChunkCodec::make(const Plan& plan, const ChunkShape& shape,
-                                    std::shared_ptr<const Calibration> calibration) {
+                                    std::shared_ptr<const Calibration> calibration,
+                                    TokenRows tokens) {
   const PredictorForm form = make_predictor(plan.slot("predictor"));
   if (form.calibrated()) {
     if (!calibration)
@@ -116,8 +117,21 @@ Result<ChunkCodec> ChunkCodec::make(const Plan& plan, const ChunkShape& shape,
   }
   auto quantizers = ChunkQuantizers::make(plan, shape.width());
   if (!quantizers) return tl::unexpected(quantizers.error());
-  return ChunkCodec(shape, std::move(calibration), *std::move(quantizers));
+  if (quantizers->from_tokens && !tokens.read)
+    return bad_input("plan: slot 'low', chunk: first=token needs a model that makes layer 0");
+  return ChunkCodec(shape, std::move(calibration), *std::move(quantizers), form.crush,
+                    std::move(tokens));
 }
+
+ChunkCodec::ChunkCodec(const ChunkShape& shape, std::shared_ptr<const Calibration> calibration,
+                       ChunkQuantizers quantizers, const CrushForm& form, TokenRows tokens)
+    : shape_(shape),
+      calibration_(std::move(calibration)),
+      quantizers_(std::move(quantizers)),
+      key_(form, quantizers_.representative.value_or(quantizers_.key), quantizers_.key),
+      value_(form, quantizers_.representative.value_or(quantizers_.value), quantizers_.value),
+      first_(form, quantizers_.representative.value_or(quantizers_.first), quantizers_.first),
+      tokens_(std::move(tokens)) {}
 
 Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
   const Plan::Slot& low = plan.slot("low");
@@ -131,24 +145,42 @@ Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
     spec.n = std::stoi(grid.substr(3));
     return Higgs::make(spec, width);
   };
-  const std::string k = low.param("k"), v = low.param("v"), f = low.param("first");
-  auto key = make_one(k), value = make_one(v), first = make_one(f);
+  const std::string k = low.param("k"), v = low.param("v");
+  const bool from_tokens = low.param("first") == "token";
+  const bool codes_values = v != "none";
+  auto key = make_one(k), value = make_one(codes_values ? v : k),
+       first = make_one(from_tokens ? k : low.param("first"));
   for (const auto* made : {&key, &value, &first})
     if (!*made) return tl::unexpected(made->error());
-  return ChunkQuantizers{*std::move(key), *std::move(value), *std::move(first), k, v, f};
+  ChunkQuantizers all{*std::move(key),    *std::move(value), *std::move(first), {}, k, v,
+                      low.param("first"), from_tokens,       codes_values};
+  const std::string grid = plan.slot("predictor").param("grid");
+  if (grid.empty() || grid == "same") return all;
+  auto representative = make_one(grid);
+  if (!representative) return tl::unexpected(representative.error());
+  all.representative = *std::move(representative);
+  return all;
 }
 
-size_t ChunkCodec::row_bytes() const {
-  return 2 * quantizers_.first.row_bytes() +
-         static_cast<size_t>(shape_.layers - 1) *
-             (quantizers_.key.row_bytes() + quantizers_.value.row_bytes());
+size_t ChunkCodec::side_bytes(int layer, Side side, int rows) const {
+  return quantizers_.codes(layer, side) ? coder(layer, side).bytes(rows) : 0;
+}
+
+size_t ChunkCodec::code_bytes(int rows) const {
+  size_t bytes = 0;
+  for (int layer = 0; layer < shape_.layers; ++layer)
+    for (const Side side : {Side::key, Side::value}) bytes += side_bytes(layer, side, rows);
+  return bytes;
 }
 
 double ChunkCodec::paper_bits_per_value() const {
-  return 8.0 * static_cast<double>(row_bytes()) / (2.0 * shape_.layers * shape_.width());
+  constexpr int kRows = 128;
+  const auto bytes = static_cast<double>(code_bytes(kRows) + kRows * token_bytes());
+  return 8.0 * bytes / (2.0 * kRows * shape_.layers * shape_.width());
 }
 
 void ChunkCodec::unpack(int layer, Weights* weights) const {
+  if (layer == 0 && from_tokens()) return tokens_.unpack(&weights->key, &weights->value);
   if (!calibration_) return;
   for (const Side side : {Side::key, Side::value}) {
     const AffineMap& map = calibration_->map(layer, side);
@@ -174,13 +206,12 @@ void ChunkCodec::predict(int layer, Side side, const Weights& weights, const flo
 }
 
 const std::byte* ChunkCodec::codes(const Chunk& chunk, int layer, Side side) const {
-  const auto rows = static_cast<size_t>(chunk.rows);
+  const auto both = [&](int l) {
+    return side_bytes(l, Side::key, chunk.rows) + side_bytes(l, Side::value, chunk.rows);
+  };
   size_t at = chunk.codes;
-  if (layer > 0)
-    at += rows * (2 * quantizers_.first.row_bytes() +
-                  static_cast<size_t>(layer - 1) *
-                      (quantizers_.key.row_bytes() + quantizers_.value.row_bytes()));
-  if (side == Side::value) at += rows * quantizers_.of(layer, Side::key).row_bytes();
+  if (layer > 0) at += both(0) + static_cast<size_t>(layer - 1) * both(1);
+  if (side == Side::value) at += side_bytes(layer, Side::key, chunk.rows);
   return chunk.bytes.data() + at;
 }
 
@@ -198,26 +229,32 @@ Result<bool> ChunkCodec::encode_side(int layer, Side side, int n, std::vector<fl
     }
     fill_rows(mean, n, predicted->data());
   }
-  for (size_t i = 0; i < rows->size(); ++i) (*rows)[i] -= (*predicted)[i];
-  const Higgs& quantizer = quantizers_.of(layer, side);
-  KVKEEP_TRY(quantizer.encode(rows->data(), n, codes));
-  quantizer.decode(codes, n, rows->data());
-  add_rows(rows->data(), rows->size(), predicted->data());
+  if (quantizers_.codes(layer, side)) {
+    for (size_t i = 0; i < rows->size(); ++i) (*rows)[i] -= (*predicted)[i];
+    KVKEEP_TRY(coder(layer, side).encode(rows->data(), n, codes));
+    add_rows(rows->data(), rows->size(), predicted->data());
+  }
   rows->swap(*predicted);
   return falls_back;
 }
 
-Result<Chunk> ChunkCodec::encode(std::span<const int32_t> positions, const ReadLayer& read) const {
+Result<Chunk> ChunkCodec::encode(std::span<const int32_t> positions, const ReadLayer& read,
+                                 std::span<const int32_t> tokens) const {
   const int n = static_cast<int>(positions.size());
   KVKEEP_CHECK(n > 0 && n <= kMostChunkRows, "{} rows", n);
+  KVKEEP_CHECK(!from_tokens() || tokens.size() == positions.size(), "{} tokens", tokens.size());
   const auto values = static_cast<size_t>(n) * static_cast<size_t>(shape_.width());
   std::vector<float> keys(values), values_of(values), keys_below(values), values_below(values),
       predicted(values);
   std::vector<std::byte> flags((2 * static_cast<size_t>(shape_.layers) + 7) / 8), means,
-      codes(static_cast<size_t>(n) * row_bytes());
+      codes(code_bytes(n));
   std::byte* out = codes.data();
   Weights weights;
-  for (int layer = 0; layer < shape_.layers; ++layer) {
+  if (from_tokens()) {
+    unpack(0, &weights);
+    tokens_.read(tokens, weights.key, weights.value, keys_below.data(), values_below.data());
+  }
+  for (int layer = from_tokens() ? 1 : 0; layer < shape_.layers; ++layer) {
     read(layer, keys.data(), values_of.data());
     unpack(layer, &weights);
     for (const Side side : {Side::key, Side::value}) {
@@ -230,16 +267,16 @@ Result<Chunk> ChunkCodec::encode(std::span<const int32_t> positions, const ReadL
                       side == Side::key ? "keys" : "values", positions.front(), positions.back(),
                       fell.error().message);
       if (*fell) flags[bit_of(layer, side) / 8] |= std::byte(1u << bit_of(layer, side) % 8);
-      out += static_cast<size_t>(n) * quantizers_.of(layer, side).row_bytes();
+      out += side_bytes(layer, side, n);
     }
     std::swap(keys_below, keys);
     std::swap(values_below, values_of);
   }
-  return assemble(positions, flags, means, codes);
+  return assemble(positions, tokens, flags, means, codes);
 }
 
-Chunk ChunkCodec::assemble(std::span<const int32_t> positions, std::span<const std::byte> flags,
-                           std::span<const std::byte> means,
+Chunk ChunkCodec::assemble(std::span<const int32_t> positions, std::span<const int32_t> tokens,
+                           std::span<const std::byte> flags, std::span<const std::byte> means,
                            std::span<const std::byte> codes) const {
   Header header;
   header.rows = static_cast<uint32_t>(positions.size());
@@ -249,7 +286,8 @@ Chunk ChunkCodec::assemble(std::span<const int32_t> positions, std::span<const s
   header.position_bytes = position_bytes(positions);
   Chunk chunk;
   chunk.rows = static_cast<int>(positions.size());
-  chunk.flags = sizeof header + header.position_bytes * positions.size();
+  chunk.tokens = sizeof header + header.position_bytes * positions.size();
+  chunk.flags = chunk.tokens + token_bytes() * positions.size();
   chunk.means = chunk.flags + flags.size();
   chunk.codes = chunk.means + means.size();
   chunk.bytes.reserve(chunk.codes + codes.size());
@@ -258,6 +296,8 @@ Chunk ChunkCodec::assemble(std::span<const int32_t> positions, std::span<const s
     const auto distance = static_cast<uint32_t>(position - positions.front());
     append(&chunk.bytes, &distance, header.position_bytes);  // little endian
   }
+  for (size_t i = 0; from_tokens() && i < tokens.size(); ++i)
+    append(&chunk.bytes, &tokens[i], token_bytes());
   for (const auto& part : {flags, means, codes}) append(&chunk.bytes, part.data(), part.size());
   const uint64_t sum = checksum(chunk.bytes);
   std::memcpy(chunk.bytes.data() + offsetof(Header, checksum), &sum, sizeof sum);
@@ -281,15 +321,26 @@ void ChunkCodec::decode_side(const Chunk& chunk, int layer, Side side, int first
     }
     fill_rows(mean, count, rows);
   }
-  const Higgs& quantizer = quantizers_.of(layer, side);
+  if (!quantizers_.codes(layer, side)) return;
   std::vector<float> decoded(static_cast<size_t>(count) * width);
-  quantizer.decode(codes(chunk, layer, side) + static_cast<size_t>(first) * quantizer.row_bytes(),
-                   count, decoded.data());
+  coder(layer, side).decode(codes(chunk, layer, side), chunk.rows, first, count, decoded.data());
   add_rows(decoded.data(), decoded.size(), rows);
+}
+
+void ChunkCodec::decode_tokens(const Chunk& chunk, const Weights& weights, int first, int count,
+                               float* keys, float* values) const {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  const size_t bytes = token_bytes();
+  for (size_t i = 0; i < tokens.size(); ++i)
+    std::memcpy(&tokens[i],
+                chunk.bytes.data() + chunk.tokens + (static_cast<size_t>(first) + i) * bytes,
+                bytes);
+  tokens_.read(tokens, weights.key, weights.value, keys, values);
 }
 
 void ChunkCodec::decode(const Chunk& chunk, int layer, const Weights& weights, int first, int count,
                         float* keys, float* values) const {
+  if (layer == 0 && from_tokens()) return decode_tokens(chunk, weights, first, count, keys, values);
   const auto size = static_cast<size_t>(count) * static_cast<size_t>(shape_.width());
   std::vector<float> key(size), value(size);
   predict(layer, Side::key, weights, keys, values, nullptr, count, key.data());
@@ -314,7 +365,8 @@ Result<Chunk> ChunkCodec::parse(std::span<const std::byte> bytes) const {
   if (checksum(bytes) != header.checksum) return damaged();
   Chunk chunk;
   chunk.rows = static_cast<int>(header.rows);
-  chunk.flags = sizeof header + size_t{header.position_bytes} * header.rows;
+  chunk.tokens = sizeof header + size_t{header.position_bytes} * header.rows;
+  chunk.flags = chunk.tokens + token_bytes() * header.rows;
   const size_t flag_bytes = (2 * size_t{header.layers} + 7) / 8;
   chunk.means = chunk.flags + flag_bytes;
   if (bytes.size() < chunk.means) return damaged();
@@ -323,7 +375,12 @@ Result<Chunk> ChunkCodec::parse(std::span<const std::byte> bytes) const {
   for (int layer = 0; layer < shape_.layers; ++layer)
     for (const Side side : {Side::key, Side::value}) fallbacks += chunk.falls_back(layer, side);
   chunk.codes = chunk.means + fallbacks * header.width * sizeof(F16);
-  if (bytes.size() != chunk.codes + header.rows * row_bytes()) return damaged();
+  if (bytes.size() != chunk.codes + code_bytes(chunk.rows)) return damaged();
+  for (size_t row = 0; from_tokens() && row < header.rows; ++row) {
+    uint32_t token = 0;
+    std::memcpy(&token, bytes.data() + chunk.tokens + row * token_bytes(), token_bytes());
+    if (token >= static_cast<uint32_t>(tokens_.vocab)) return damaged();
+  }
   int64_t last = -1;
   for (int row = 0; row < chunk.rows; ++row) {
     if (chunk.position(row) <= last) return damaged();

@@ -182,7 +182,8 @@ TEST(ChunkCodec, DecodedIsWhatWasEncodedAgainstForAnyBatching) {
   const Chain chain(1200);
   for (const char* plan :
        {kAqua, "aqua3:predictor.bits=4", "aqua2:predictor=v_from_k",
-        "aqua2:predictor=cross_layer:form=per_head", "aqua2:predictor=cross_layer:rank=8"}) {
+        "aqua2:predictor=cross_layer:form=per_head", "aqua2:predictor=cross_layer:rank=8",
+        "aqua2:predictor=crush", "aqua2:predictor=crush:base=cross_layer,predictor.grid=p1n16"}) {
     const ChunkCodec codec = codec_of(plan, chain, 1000);
     const Chunk chunk = *encode(codec, chain, 1000, 130);
     const Chain whole = decode(codec, chunk, 130);
@@ -208,10 +209,79 @@ TEST(ChunkCodec, BytesAreWhatThePaperCountsAndAHeader) {
   const Chunk chunk = *encode(codec, chain, 200, 100);
   // 4 bits at layer 0, 2 above, and an f16 norm for 64 values: (4 + 3 * 2) / 4 + 16 / 64.
   EXPECT_DOUBLE_EQ(codec.paper_bits_per_value(), 2.75);
-  EXPECT_EQ(codec.row_bytes(), static_cast<size_t>(2.75 * 4 * 2 * 64 / 8));
-  EXPECT_EQ(chunk.bytes.size(), 32 + 2 * 100 + 1 + 100 * codec.row_bytes());
+  EXPECT_EQ(codec.code_bytes(1), static_cast<size_t>(2.75 * 4 * 2 * 64 / 8));
+  EXPECT_EQ(chunk.bytes.size(), 32 + 2 * 100 + 1 + codec.code_bytes(100));
   EXPECT_EQ(chunk.bytes.capacity(), chunk.bytes.size());
   for (int row = 0; row < 100; ++row) EXPECT_EQ(chunk.position(row), 10 + 3 * row);
+}
+
+// Layer 0 of a made-up model: a token's number says it all.
+TokenRows token_rows() {
+  return {70000, [](std::vector<float>*, std::vector<float>*) {},
+          [](std::span<const int32_t> tokens, std::span<const float>, std::span<const float>,
+             float* keys, float* values) {
+            for (size_t i = 0; i < tokens.size() * kWidth; ++i) {
+              Rng rng(static_cast<uint64_t>(tokens[i / kWidth]) * kWidth + i % kWidth);
+              keys[i] = rng.normal();
+              values[i] = rng.normal();
+            }
+          }};
+}
+
+TEST(ChunkCodec, LayerZeroIsTheNumbersOfItsTokens) {
+  const Chain chain(40);
+  const Plan plan = plan_of("aqua2:predictor=none,low.first=token");
+  EXPECT_NE(ChunkCodec::make(plan, kShape, nullptr).error().message.find("first=token"),
+            std::string::npos);
+  const ChunkCodec codec = *ChunkCodec::make(plan, kShape, nullptr, token_rows());
+  const ChunkCodec coded = *ChunkCodec::make(plan_of("aqua2:predictor=none"), kShape, nullptr);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 40; ++i) tokens.push_back(i % 3 ? i : 69999);
+  const Chunk chunk = *codec.encode(
+      positions_of(40),
+      [&](int layer, float* keys, float* values) {
+        std::copy_n(chain.rows[0][static_cast<size_t>(layer)].begin(), 40 * kWidth, keys);
+        std::copy_n(chain.rows[1][static_cast<size_t>(layer)].begin(), 40 * kWidth, values);
+      },
+      tokens);
+  // A number beyond 16 bits is four bytes; layers 1 to 3 are coded at 2 bits and an f16 scale.
+  EXPECT_EQ(chunk.bytes.size(), 32 + 40 * 2 + 40 * 4 + 1 + 40 * 3 * 2 * (64 * 2 / 8 + 2));
+  EXPECT_EQ(codec.side_bytes(0, Side::key, 40), 0u);
+  std::vector<float> keys(40 * kWidth), values(keys.size());
+  token_rows().read(tokens, {}, {}, keys.data(), values.data());
+  const Chunk other = *encode(coded, chain, 0, 40);
+  for (const int step : {1, 7, 40}) {
+    const Chain found = decode(codec, chunk, step), expected = decode(coded, other, step);
+    EXPECT_EQ(found.rows[0][0], keys);
+    EXPECT_EQ(found.rows[1][0], values);
+    for (size_t layer = 1; layer < 4; ++layer)  // nothing is predicted, so they are the same
+      EXPECT_EQ(found.rows[0][layer], expected.rows[0][layer]);
+  }
+  EXPECT_TRUE(codec.parse(chunk.bytes));
+  TokenRows few = token_rows();
+  few.vocab = 69999;  // token 69999 is then none of the model's
+  EXPECT_FALSE(ChunkCodec::make(plan, kShape, nullptr, few)->parse(chunk.bytes));
+}
+
+// Every row is one of eight: what is left after the nearest of its chunk is next to nothing.
+TEST(ChunkCodec, RowsAlikeInAChunkPayOnce) {
+  const Chain kinds(8);
+  Chain chain(256);
+  for (int side = 0; side < 2; ++side)
+    for (size_t layer = 0; layer < 4; ++layer)
+      for (size_t i = 0; i < 256 * kWidth; ++i)
+        chain.rows[side][layer][i] =
+            kinds.rows[side][layer][i / kWidth * 5 % 8 * kWidth + i % kWidth];
+  const char* slots = ",low.k=p1n2,low.v=p1n2";
+  const std::string crush =
+      "aqua2:predictor=crush,predictor.index=4,predictor.gain=1,predictor.grid=p1n16";
+  const ChunkCodec plain = codec_of(std::string("aqua2:predictor=mean") + slots, chain, 256);
+  const ChunkCodec alike = codec_of(crush + slots, chain, 256);
+  const Chain a = decode(plain, *encode(plain, chain, 0, 128), 128);
+  const Chain b = decode(alike, *encode(alike, chain, 0, 128), 128);
+  for (int layer = 1; layer < 4; ++layer)
+    for (int side = 0; side < 2; ++side)
+      EXPECT_LT(error(chain, b, side, layer, 0), 0.05 * error(chain, a, side, layer, 0));
 }
 
 // What a wrong calibration predicts is worse than nothing: the chunk's own means stand in.
@@ -342,10 +412,10 @@ TEST(ChunkTier, ReadsLayersOnAnyThreadsAndSharesChunksWithForks) {
     }
     if (first.empty()) first = all;
     EXPECT_EQ(all, first) << threads << " threads";
-    EXPECT_EQ(tier.code_bytes() + tier.scale_bytes(), 3 * (32 + 1) + 300 * codec->row_bytes());
+    EXPECT_EQ(tier.code_bytes() + tier.scale_bytes(), 3 * (32 + 1) + codec->code_bytes(300));
     EXPECT_EQ(tier.shared_chunk_bytes(), 0u);
     ChunkTier fork = tier.fork();
-    EXPECT_GT(tier.shared_chunk_bytes(), 300 * codec->row_bytes());
+    EXPECT_GT(tier.shared_chunk_bytes(), codec->code_bytes(300));
     fork.read_layer(2, &pool);
     fork.read(1, 0, 300, keys.data(), values.data());
     EXPECT_TRUE(std::equal(keys.begin(), keys.end(), all.begin() + 2 * 2 * 300 * 32))

@@ -17,8 +17,21 @@ ChunkTier::ChunkTier(std::shared_ptr<const ChunkCodec> codec, const RopeConfig& 
 ChunkTier ChunkTier::fork() const {
   ChunkTier copy(codec_, rope_.config());
   copy.chunks_ = chunks_;
+  copy.tokens_ = tokens_;
   copy.rows_ = rows_;
   return copy;
+}
+
+void ChunkTier::see(int first, std::span<const int32_t> tokens) {
+  if (!codec_->from_tokens()) return;
+  const size_t all = static_cast<size_t>(first) + tokens.size();
+  if (tokens_.capacity() < all) tokens_.reserve(all + 256);  // not twice as many: they are counted
+  tokens_.resize(static_cast<size_t>(first));
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+}
+
+void ChunkTier::forget(int from) {
+  if (tokens_.size() > static_cast<size_t>(from)) tokens_.resize(static_cast<size_t>(from));
 }
 
 Result<void> ChunkTier::append(std::span<const int32_t> positions, int most, const ReadRows& read,
@@ -36,7 +49,10 @@ Result<void> ChunkTier::append(std::span<const int32_t> positions, int most, con
         for (int h = 0; h < shape.kv_heads; ++h, keys += shape.head_dim)
           rope_.apply(keys, position, -1);
     };
-    made[static_cast<size_t>(item)] = codec_->encode(own, undo_rope);
+    std::vector<int32_t> tokens;
+    for (size_t i = 0; codec_->from_tokens() && i < own.size(); ++i)
+      tokens.push_back(tokens_[static_cast<size_t>(own[i])]);
+    made[static_cast<size_t>(item)] = codec_->encode(own, undo_rope, tokens);
   });
   for (auto& chunk : made)
     if (!chunk) return tl::unexpected(chunk.error());
@@ -117,15 +133,20 @@ void ChunkTier::release() {
 }
 
 size_t ChunkTier::bytes() const {
-  size_t bytes = sizeof *this + chunks_.capacity() * sizeof(chunks_[0]);
+  size_t bytes =
+      sizeof *this + chunks_.capacity() * sizeof(chunks_[0]) + tokens_.capacity() * sizeof(int32_t);
   for (const auto& chunk : chunks_) bytes += sizeof(Chunk) + 16 + chunk->bytes.capacity();
   return bytes;
 }
 
 size_t ChunkTier::code_bytes() const {
-  const ChunkShape& shape = codec_->shape();
-  return static_cast<size_t>(rows_) *
-         (codec_->row_bytes() - 2 * 2 * static_cast<size_t>(shape.layers));
+  size_t sides = 0, bytes = 0;  // each with a scale a row
+  for (int layer = 0; layer < codec_->shape().layers; ++layer)
+    for (const Side side : {Side::key, Side::value})
+      sides += codec_->quantizers().codes(layer, side);
+  for (const auto& chunk : chunks_)
+    bytes += codec_->code_bytes(chunk->rows) - 2 * sides * static_cast<size_t>(chunk->rows);
+  return bytes;
 }
 
 size_t ChunkTier::scale_bytes() const {

@@ -22,6 +22,11 @@ class ChunkTier {
   ChunkTier(std::shared_ptr<const ChunkCodec> codec, const RopeConfig& rope);
   ChunkTier fork() const;  // shares the chunks
 
+  // Token numbers as they come: those of the positions from `first` on. Kept only where layer 0 is
+  // read from tokens.
+  void see(int first, std::span<const int32_t> tokens);
+  void forget(int from);  // positions that were taken back
+
   int rows() const { return rows_; }
   const ChunkCodec& codec() const { return *codec_; }
   const std::vector<std::shared_ptr<const Chunk>>& chunks() const { return chunks_; }
@@ -52,6 +57,7 @@ class ChunkTier {
   std::shared_ptr<const ChunkCodec> codec_;
   Rope rope_;
   std::vector<std::shared_ptr<const Chunk>> chunks_;
+  std::vector<int32_t> tokens_;  // by position
   int rows_ = 0;
   int layer_ = -1;                      // that is readable
   AlignedBuffer<float> keys_, values_;  // [rows][width] of it, keys before RoPE

@@ -5,7 +5,7 @@
 //
 //   p = 1   Lloyd and Max's scalar codebooks, symmetric; 1 to 4 bits
 //   p = 2   16, 64, 256 points: 2, 3, 4 bits a value
-//   p = 4   256 points: 2 bits a value
+//   p = 4   16, 64, 256 points: 1, 1.5, 2 bits a value
 //
 // They are constants (grids.inc), computed from a seed by tools/grids/gaussian_grids.cc. A point is
 // the mean of its cell, so E[x * point] = E[point^2] = 1 - mse: what a grid gives back is shorter

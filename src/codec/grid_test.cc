@@ -42,6 +42,8 @@ TEST(Grid, MeanSquaredErrorOnNormalValues) {
   EXPECT_LE(error(2, 16), 0.1080);
   EXPECT_LE(error(2, 64), 0.0300);
   EXPECT_LE(error(2, 256), 0.0079);
+  EXPECT_LE(error(4, 16), 0.343);
+  EXPECT_LE(error(4, 64), 0.185);
   EXPECT_LE(error(4, 256), 0.0975);
   EXPECT_NEAR(error(1, 2), 1 - 2 / std::acos(-1.0), 0.003);
   EXPECT_NEAR(error(1, 4), 0.1175, 0.001);
@@ -102,7 +104,7 @@ TEST(Grid, UnknownGridsAreRefused) {
   ASSERT_FALSE(grid);
   EXPECT_EQ(grid.error().message,
             "no grid of 4096 points in 6 dimensions; allowed: 2 in 1, 4 in 1, 8 in 1, 16 in 1, "
-            "16 in 2, 64 in 2, 256 in 2, 256 in 4");
+            "16 in 2, 64 in 2, 256 in 2, 16 in 4, 64 in 4, 256 in 4");
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ std::byte* pack(const uint8_t* indices, int count, int bits, std::byte* out) {
     word |= uint32_t{indices[i]} << filled;
     for (filled += bits; filled >= 8; filled -= 8, word >>= 8) *out++ = std::byte(word & 0xff);
   }
+  if (filled > 0) *out++ = std::byte(word & 0xff);
   return out;
 }
 

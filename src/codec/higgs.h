@@ -43,7 +43,9 @@ class Higgs {
   static Result<Higgs> make(const HiggsSpec& spec, int d);
 
   int length() const { return d_; }
-  size_t row_bytes() const { return static_cast<size_t>(d_ / grid_->p * grid_->bits() / 8 + 2); }
+  size_t row_bytes() const {
+    return static_cast<size_t>((d_ / grid_->p * grid_->bits() + 7) / 8 + 2);
+  }
   double bits_per_value() const { return 8.0 * static_cast<double>(row_bytes()) / d_; }
 
   // rows [count][d] to codes [count][row_bytes()]. An error names the row that has a value or a

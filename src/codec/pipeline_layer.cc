@@ -32,7 +32,8 @@ HeadRows Pipeline::gather(const Sequence& cache, HeadIndex head, int tokens, boo
   for (int lane = first; lane <= lanes; ++lane) {
     for (int b = 0; b < tier.blocks(); ++b)
       std::memcpy(stored.data() + b * kBlockTokens, tier.score_lane(b, lane), kBlockTokens * 2);
-    for (int slot : rows.slots) rows.head_scores.push_back(stored[static_cast<size_t>(slot)]);
+    for (int slot : rows.slots)
+      rows.head_scores.push_back(ordered_f16(stored[static_cast<size_t>(slot)]));
   }
   return rows;
 }

@@ -253,11 +253,10 @@ Result<void> check_together(const Plan& plan) {
   const std::string& stands = plan.slot("representatives").method;
   const Plan::Slot& scorer = plan.slot("scorer");
   if (stands == "kvcrush" &&
-      (!observes((*find_method("scorer", scorer.method))->observes, Observes::attention) ||
-       scorer.method == "scissorhands"))  // its scores are votes, not masses
+      !observes((*find_method("scorer", scorer.method))->observes, Observes::attention))
     return bad_input(
-        "plan: slot 'representatives', kvcrush, with scorer {}: allowed are scorers that sum "
-        "attention (h2o, snapkv, tova, ...), whose heads differ",
+        "plan: slot 'representatives', kvcrush, with scorer {}: allowed are scorers that "
+        "observe attention (h2o, snapkv, tova, ...), whose heads differ",
         scorer.method);
   KVKEEP_TRY(check_chunks(plan));
   if (budget.number("keep") + budget.number("mid_keep") > 1)

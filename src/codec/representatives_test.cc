@@ -164,7 +164,7 @@ TEST(Plan, RepresentativesFitTheirScorer) {
             "mean");
   const auto blind = Plan::parse("kvcrush:scorer=knorm");
   ASSERT_FALSE(blind);
-  EXPECT_NE(blind.error().message.find("sum attention"), std::string::npos);
+  EXPECT_NE(blind.error().message.find("observe attention"), std::string::npos);
   EXPECT_FALSE(Plan::parse("kvcrush:base=nothing"));
   EXPECT_FALSE(Plan::parse("h2o:base=snapkv"));
   EXPECT_FALSE(Plan::parse("kvcrush:share=2"));

@@ -87,9 +87,9 @@ void fill_layers(const CompressedAttention& site, CacheReport* report) {
         entry.bytes += static_cast<size_t>(tier.blocks()) * tier.shape().block_bytes();
       }
     if (const ChunkTier* chunks = site.chunks())
-      entry.bytes += static_cast<size_t>(chunks->rows()) *
-                     (chunks->codec().quantizers().of(layer, Side::key).row_bytes() +
-                      chunks->codec().quantizers().of(layer, Side::value).row_bytes());
+      for (const auto& chunk : chunks->chunks())
+        for (const Side side : {Side::key, Side::value})
+          entry.bytes += chunks->codec().side_bytes(layer, side, chunk->rows);
     report->layers.push_back(std::move(entry));
   }
 }

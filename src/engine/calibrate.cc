@@ -156,8 +156,13 @@ class Calibrator {
   }
 
   // Rows become what the decoder will have; what the prediction left of them is noted.
+  // Layer 0 stays exact where it is read from tokens.
   Result<void> reconstruct(int layer, Side side, const std::vector<const float*>& sources,
                            std::vector<float>* rows) {
+    if (layer == 0 && quantizers_.from_tokens) {
+      made_.explained(layer, side) = {1.0f, 0.0f};
+      return {};
+    }
     const AffineMap& map = made_.map(layer, side);
     const auto width = static_cast<size_t>(config_.kv_dim());
     std::vector<float> weights(map.shape().unpacked_floats()), residual(rows->size());
@@ -177,10 +182,14 @@ class Calibrator {
       float* own = residual.data() + at;
       for (size_t i = 0; i < predicted.size(); ++i) own[i] = truth[at + i] - predicted[i];
       auto& result = results[static_cast<size_t>(item)];
-      result = quantizer.encode(own, static_cast<int>(n), codes.data());
-      if (!result) return;
       float* decoded = rows->data() + at;
-      quantizer.decode(codes.data(), static_cast<int>(n), decoded);
+      if (quantizers_.codes(layer, side)) {
+        result = quantizer.encode(own, static_cast<int>(n), codes.data());
+        if (!result) return;
+        quantizer.decode(codes.data(), static_cast<int>(n), decoded);
+      } else {
+        std::fill_n(decoded, predicted.size(), 0.0f);
+      }
       for (size_t i = 0; i < predicted.size(); ++i) decoded[i] += predicted[i];
     });
     for (auto& result : results) KVKEEP_TRY(result);

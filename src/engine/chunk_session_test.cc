@@ -47,7 +47,8 @@ std::vector<float> journey(Session* s) {
 }
 
 TEST(ChunkSession, SameBitsForAnyNumberOfThreads) {
-  for (const char* plan : {"aqua2:low.rows=16", "keep2:low.rows=16"}) {
+  for (const char* plan :
+       {"aqua2:low.rows=16", "keep2:low.rows=16", "keep1:predictor=crush:base=none"}) {
     Session one = session(plan), two = session(plan, 2);
     EXPECT_EQ(journey(&one), journey(&two)) << plan;
     EXPECT_EQ(one.report().bytes, two.report().bytes);
@@ -123,6 +124,29 @@ TEST(ChunkSession, ForksShareChunksAndRollbackStopsAtThem) {
       << refused.error().message;
   EXPECT_NE(refused.error().message.find("chunks"), std::string::npos);
   EXPECT_EQ(s.tokens(), 200);
+}
+
+// Layer 0 is made of token numbers: those that stand there, not those that were taken back.
+TEST(ChunkSession, TokenNumbersFollowRollbackAndForks) {
+  const auto tokens = some_tokens(100);
+  const char* plan = "keep1:predictor=none,window=20";
+  Session straight = session(plan), winding = session(plan);
+  for (Session* s : {&straight, &winding}) ASSERT_TRUE(s->prefill(std::span(tokens).first(30)));
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(winding.step(7));
+  ASSERT_TRUE(winding.rollback(6));
+  for (size_t i = 30; i < 60; ++i) {
+    ASSERT_TRUE(straight.step(tokens[i]));
+    ASSERT_TRUE(winding.step(tokens[i]));
+  }
+  Session fork = *winding.fork();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(winding.step(9));
+  for (size_t i = 60; i < 100; ++i) {
+    ASSERT_TRUE(straight.step(tokens[i]));
+    ASSERT_TRUE(fork.step(tokens[i]));
+  }
+  EXPECT_TRUE(
+      std::equal(straight.logits().begin(), straight.logits().end(), fork.logits().begin()));
+  EXPECT_EQ(straight.report().readable_tokens, 100);
 }
 
 TEST(ChunkSession, WithoutACalibrationOrWithAnothersOneLineSaysWhatToDo) {

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/fail.h"
 
 namespace kvkeep {
@@ -21,7 +22,7 @@ CompressedAttention::CompressedAttention(Pipeline pipeline, Sequence cache,
 
 Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(
     const Plan& plan, const AttentionShape& shape, const RopeConfig& rope, int context,
-    ThreadPool* pool, std::shared_ptr<const Calibration> calibration) {
+    ThreadPool* pool, std::shared_ptr<const Calibration> calibration, TokenRows tokens) {
   auto pipeline = Pipeline::make(
       plan, {shape.layers, shape.kv_heads, shape.head_dim, context, rope, shape.gqa_ratio()});
   if (!pipeline) return tl::unexpected(pipeline.error());
@@ -29,7 +30,7 @@ Result<std::unique_ptr<CompressedAttention>> CompressedAttention::make(
   std::optional<ChunkTier> chunks;
   if (pipeline->chunks()) {
     auto codec = ChunkCodec::make(plan, {shape.layers, shape.kv_heads, shape.head_dim},
-                                  std::move(calibration));
+                                  std::move(calibration), std::move(tokens));
     if (!codec) return tl::unexpected(codec.error());
     chunks.emplace(std::make_shared<const ChunkCodec>(*std::move(codec)), rope);
   }
@@ -71,6 +72,7 @@ void CompressedAttention::take_back(int tokens) {
     for (int head = 0; head < shape_.kv_heads; ++head)
       pipeline_.take_back(&cache_, {layer, head}, tokens_ - tokens);
   tokens_ -= tokens;
+  if (chunks_) chunks_->forget(tokens_);
   cache_.compact();
 }
 
@@ -93,6 +95,10 @@ Result<void> CompressedAttention::append(const AttentionCall& call) {
     pool_->run(shape_.kv_heads, work);
   }
   for (auto& result : results) KVKEEP_TRY(result);
+  if (chunks_ && chunks_->codec().from_tokens() && call.layer == 0) {
+    KVKEEP_CHECK(call.ids);
+    chunks_->see(call.first_position, {call.ids, static_cast<size_t>(call.tokens)});
+  }
   if (call.layer + 1 == shape_.layers) {
     cache_.settle();
     tokens_ = call.first_position + call.tokens;

@@ -21,7 +21,8 @@ class CompressedAttention : public AttentionSite {
  public:
   static Result<std::unique_ptr<CompressedAttention>> make(
       const Plan& plan, const AttentionShape& shape, const RopeConfig& rope, int context,
-      ThreadPool* pool, std::shared_ptr<const Calibration> calibration = nullptr);
+      ThreadPool* pool, std::shared_ptr<const Calibration> calibration = nullptr,
+      TokenRows tokens = {});
 
   Result<void> attend(const AttentionCall& call) override;
 

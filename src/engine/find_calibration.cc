@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "model/first_layer.h"
 #include "model/transformer.h"
 
 namespace kvkeep {
@@ -65,6 +66,17 @@ std::string file_id(const std::string& path) {
 CalibrationKey calibration_key(const Model& model, const Plan& plan) {
   const ModelInfo& info = model.info();
   return {info.fingerprint, calibration_plan(plan), info.layers, info.kv_heads, info.head_dim};
+}
+
+TokenRows token_rows(const Model& model, const Plan& plan) {
+  if (plan.slot("low").method != "chunk" || plan.slot("low").param("first") != "token") return {};
+  const auto first = std::make_shared<const FirstLayer>(model.transformer());
+  return {
+      first->vocab(),
+      [first](std::vector<float>* key, std::vector<float>* value) { first->unpack(key, value); },
+      [first](std::span<const int32_t> tokens, std::span<const float> key,
+              std::span<const float> value, float* keys,
+              float* values) { first->read(tokens, key, value, keys, values); }};
 }
 
 Result<Shared> find_calibration(const Model& model, const Plan& plan, const std::string& path) {

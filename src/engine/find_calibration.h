@@ -6,6 +6,7 @@
 #include <string>
 
 #include "codec/calibration.h"
+#include "codec/chunk.h"
 #include "kvkeep/model.h"
 
 namespace kvkeep {
@@ -18,5 +19,8 @@ CalibrationKey calibration_key(const Model& model, const Plan& plan);
 // sessions of a process that use the same file share what was read, until it is written anew.
 Result<std::shared_ptr<const Calibration>> find_calibration(const Model& model, const Plan& plan,
                                                             const std::string& path);
+
+// Layer 0 of the model's tokens where the plan takes it from them; else nothing.
+TokenRows token_rows(const Model& model, const Plan& plan);
 
 }  // namespace kvkeep

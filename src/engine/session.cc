@@ -55,8 +55,9 @@ Result<Session> Session::create(const Model& model, const Plan& plan,
   const ModelConfig& config = model.transformer()->config();
   auto calibration = find_calibration(model, plan, options.calibration);
   if (!calibration) return tl::unexpected(calibration.error());
-  auto site = CompressedAttention::make(plan, config.attention_shape(), config.rope, impl->context,
-                                        &impl->pool, *std::move(calibration));
+  auto site =
+      CompressedAttention::make(plan, config.attention_shape(), config.rope, impl->context,
+                                &impl->pool, *std::move(calibration), token_rows(model, plan));
   if (!site) return tl::unexpected(site.error());
   impl->site = *std::move(site);
   return Session(std::move(impl));

@@ -11,8 +11,8 @@
 namespace kvkeep {
 
 struct PlaneKernels {
-  // Bit i says whether x[i] > threshold, as signed 16-bit words (which orders f16 that are not
-  // negative): n bits in whole 64-bit words, zero beyond n.
+  // Bit i says whether x[i] > threshold, as signed 16-bit words (ordered_f16 in
+  // codec/representatives): n bits in whole 64-bit words, zero beyond n.
   void (*bits_above)(const uint16_t* x, int n, uint16_t threshold, uint64_t* bits);
   // Hamming distances to `anchor` [heads], 0 or 1, of 64 * words vectors whose bits are planes
   // [heads][words], 0 < heads < 65536: their binary digits, [digits of heads][words].

@@ -20,11 +20,12 @@ struct AttentionShape {
 struct AttentionCall {
   int layer = 0;
   int tokens = 0;
-  int first_position = 0;    // token t stands at position first_position + t
-  const float* q = nullptr;  // [tokens][q_heads][head_dim], not yet scaled by head_dim^-1/2
-  const float* k = nullptr;  // [tokens][kv_heads][head_dim]
-  const float* v = nullptr;  // [tokens][kv_heads][head_dim]
-  float* out = nullptr;      // [tokens][q_heads][head_dim]
+  int first_position = 0;        // token t stands at position first_position + t
+  const float* q = nullptr;      // [tokens][q_heads][head_dim], not yet scaled by head_dim^-1/2
+  const float* k = nullptr;      // [tokens][kv_heads][head_dim]
+  const float* v = nullptr;      // [tokens][kv_heads][head_dim]
+  float* out = nullptr;          // [tokens][q_heads][head_dim]
+  const int32_t* ids = nullptr;  // [tokens] numbers of the tokens; null where nobody knows them
 };
 
 class AttentionSite {

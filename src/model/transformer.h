@@ -49,6 +49,7 @@ class Transformer {
                        ThreadPool& pool, Scratch& scratch, float* logits, bool all_logits) const;
 
  private:
+  friend class FirstLayer;
   Transformer();
   struct Impl;
   struct Pass;

@@ -58,14 +58,15 @@ struct Transformer::Pass {
   ThreadPool& pool;
   AttentionSite& site;
   int tokens, first_position;
+  const int32_t* ids;
 
   const ModelConfig& config() const { return m.config; }
   size_t at(int t, int width) const { return static_cast<size_t>(t) * static_cast<size_t>(width); }
 
-  void embed(std::span<const int32_t> ids) {
+  void embed() {
     const int dim = config().dim, pairs = config().rope.dim / 2;
     for_tokens(pool, tokens, [&](int t) {
-      read_row(m.weights.embedding, ids[static_cast<size_t>(t)], *s.kernels, &s.x[at(t, dim)]);
+      read_row(m.weights.embedding, ids[t], *s.kernels, &s.x[at(t, dim)]);
       m.rope.angles(first_position + t, &s.cosines[at(t, pairs)], &s.sines[at(t, pairs)]);
     });
   }
@@ -110,8 +111,8 @@ struct Transformer::Pass {
       turn_heads(&s.q[at(t, q_dim)], config().q_heads, w.q_norm, t);
       turn_heads(&s.k[at(t, kv_dim)], config().kv_heads, w.k_norm, t);
     });
-    KVKEEP_TRY(site.attend(
-        {layer, tokens, first_position, s.q.data(), s.k.data(), s.v.data(), s.attention.data()}));
+    KVKEEP_TRY(site.attend({layer, tokens, first_position, s.q.data(), s.k.data(), s.v.data(),
+                            s.attention.data(), ids}));
     add_product(w.output, s.attention.data());
     return {};
   }
@@ -145,8 +146,9 @@ Result<void> Transformer::forward(std::span<const int32_t> tokens, int first_pos
   for (int32_t token : tokens)
     if (token < 0 || token >= config().vocab)
       return bad_input("token {}, allowed are 0 to {}", token, config().vocab - 1);
-  Pass pass{*impl_, scratch, pool, site, static_cast<int>(tokens.size()), first_position};
-  pass.embed(tokens);
+  Pass pass{*impl_,         scratch,      pool, site, static_cast<int>(tokens.size()),
+            first_position, tokens.data()};
+  pass.embed();
   for (int layer = 0; layer < config().layers; ++layer) {
     KVKEEP_TRY(pass.attend(layer));
     pass.feed_forward(impl_->weights.layers[static_cast<size_t>(layer)]);

@@ -7,7 +7,7 @@
 //           shrinking share of the way, so that the noise of the draws averages out. Many short
 //           starts; the best of them, by tuples it has not seen, learns on
 //
-// usage: gaussian_grids > src/codec/grids.inc && ./dev format      (about a minute)
+// usage: gaussian_grids > src/codec/grids.inc && ./dev format      (a few minutes)
 #include <fmt/format.h>
 
 #include <cmath>
@@ -168,7 +168,7 @@ void print_all() {
     print(points, error);
   }
   for (const auto& [p, n, starts] :
-       {std::tuple{2, 16, 100}, {2, 64, 10}, {2, 256, 3}, {4, 256, 3}}) {
+       {std::tuple{2, 16, 100}, {2, 64, 10}, {2, 256, 3}, {4, 16, 100}, {4, 64, 10}, {4, 256, 3}}) {
     const Points points = learn_best(p, n, starts, 500, 3000);
     print(points, test_error(points, 60000));
   }

@@ -1,10 +1,17 @@
-"""What representatives are worth: tables of results/eval-crush.json (measure_crush.py)."""
+"""The measured parts of docs/kvcrush.md, between its markers: results/eval-crush.json (by
+measure_crush.py) and results/eval-keep1.json (by measure_keep1.py). The prose around them is
+written in the document itself."""
+
+import os
+import re
 
 import common
 import quality
 
-NAMES = {"lines": "line retrieval", "passkey": "pass key", "kv_recall": "recall from a dictionary",
-         "kld": "KL divergence from the f16 cache, mean"}
+DOCUMENT = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "kvcrush.md")
+NAMES = {"kld": "KL divergence from the f16 cache, mean", "kv_recall": "recall from a dictionary",
+         "lines": "line retrieval", "passkey": "pass key"}
+ORDER = ["none", "random", "kvcrush"]
 
 
 def choice(row):
@@ -20,7 +27,8 @@ def cell(row):
     metrics = row["metrics"]
     if row["task"] == "kld":
         return f"{metrics['mean']:.3f}"
-    return quality.share(metrics)
+    kept = f"; {100 * metrics['answer_in_high']:.0f} %" if "answer_in_high" in metrics else ""
+    return quality.share(metrics) + kept
 
 
 def table(rows):
@@ -33,7 +41,7 @@ def table(rows):
     return common.table(["base", "representatives"] + [f"{b}:" for b in budgets], body)
 
 
-def tables(results_dir):
+def ablation(results_dir):
     result = common.load(results_dir, "eval-crush.json")
     if result is None:
         return ""
@@ -43,8 +51,38 @@ def tables(results_dir):
         if rows:
             parts.append(f"**{title}** ({quality.protocol({**result, 'results': rows[:1]})})\n\n"
                          + table(rows))
-    return "\n\n".join(
-        ["## Representatives of evicted tokens at equal bytes",
-         "Shares of the bytes of the f16 cache, everything counted; `keep` is fitted for each "
-         "plan. `none` is the base alone. KVCrush takes the anchor `random` where none is given.",
-         *parts, common.provenance(result)])
+    return "\n\n".join(parts + [common.provenance(result)])
+
+
+def keep1(results_dir):
+    result = common.load(results_dir, "eval-keep1.json")
+    if result is None:
+        return ""
+    rows = {}
+    for row in result["results"]:
+        rows.setdefault(row["preset"], {})[row["task"]] = row
+    body = []
+    for plan, tasks in rows.items():
+        cache, kld = tasks["kld"]["cache"], tasks["kld"]["metrics"]
+        suite = [tasks[task]["metrics"] for task in ("lines", "kv_recall", "passkey")
+                 if task in tasks]
+        mean = sum(metrics["accuracy"] for metrics in suite) / max(len(suite), 1)
+        body.append([f"`{plan}`", f"{cache['bits_per_value_marginal']:.2f}",
+                     f"{cache['bits_per_value']:.2f}", f"{cache['compression_factor']:.2f}",
+                     f"{kld['mean']:.4f}", f"{100 * kld['top1_changed']:.1f} %",
+                     *(quality.share(metrics) for metrics in suite), f"{mean:.3f}"])
+    titles = ["plan", "marginal:", "all-in:", "factor:", "KLD:", "argmax changed:", "lines:",
+              "kv_recall:", "passkey:", "mean of the three:"]
+    return common.table(titles, body) + "\n\n" + common.provenance(result)
+
+
+def document(results_dir, path=DOCUMENT):
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for name, part in (("ablation", ablation), ("keep1", keep1)):
+        begin, end = f"<!-- {name}: written by ./dev results -->\n", f"<!-- end of {name} -->"
+        body = part(results_dir)
+        body = "\n" + body + "\n\n" if body else ""
+        text = re.sub(re.escape(begin) + ".*?" + re.escape(end),
+                      lambda _: begin + body + end, text, flags=re.S)
+    return text

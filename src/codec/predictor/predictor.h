@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "codec/affine_map.h"
+#include "codec/crush.h"
 #include "codec/registry.h"
 #include "kernels/layout.h"
 #include "kvkeep/plan.h"
@@ -24,6 +25,7 @@ struct PredictorForm {
   std::vector<Source> key = {}, value = {};  // sources, in the order in which they are summed
   int rank = 0, bits = 16;
   bool per_head = false;
+  CrushForm crush = {};  // of what is left, in every chunk by itself
 
   bool calibrated() const { return constant || !key.empty() || !value.empty(); }
   std::vector<Source> sources(int layer, Side side) const;

@@ -19,10 +19,15 @@ std::unique_ptr<Representatives> make(const std::string& method) {
       Plan::parse("h2o:representatives=" + method)->slot("representatives"));
 }
 
+float number_of(uint16_t ordered) {
+  return f16_to_f32(static_cast<uint16_t>(ordered & 0x8000u ? ordered ^ 0x7fffu : ordered));
+}
+
 // Rows of one kv_head at some of `tokens` positions, with scores that often are equal.
 HeadRows random_rows(Rng* rng, int tokens, int q_heads) {
   HeadRows rows;
   const auto holes = rng->below(3), levels = 1 + rng->below(12);
+  const float below_zero = rng->below(2) ? 0.5f : 0.0f;
   int free = 0;
   for (int p = 0; p < tokens; ++p) {
     if (holes && rng->below(3) < holes) continue;
@@ -33,7 +38,8 @@ HeadRows random_rows(Rng* rng, int tokens, int q_heads) {
     free += !rows.pinned.back();
   }
   for (size_t i = 0; i < rows.size() * static_cast<size_t>(q_heads); ++i)
-    rows.head_scores.push_back(f32_to_f16(static_cast<float>(rng->below(levels)) / 7.0f));
+    rows.head_scores.push_back(
+        ordered_f16(f32_to_f16(static_cast<float>(rng->below(levels)) / 7.0f - below_zero)));
   rows.leave = static_cast<int>(rng->below(static_cast<uint64_t>(free) + 1));
   rows.representatives = static_cast<int>(rng->below(static_cast<uint64_t>(free - rows.leave) + 1));
   if (rows.leave == 0) rows.representatives = 0;
@@ -71,7 +77,7 @@ Bits naive_signature(std::span<const HeadRows> heads, int position, bool median)
         bits[bit] = true;
         continue;
       }
-      const auto score = [&](size_t i) { return f16_to_f32(rows.head_scores[lane * n + i]); };
+      const auto score = [&](size_t i) { return number_of(rows.head_scores[lane * n + i]); };
       size_t not_above = 0;  // candidates this one is above of
       for (size_t i : among) not_above += score(i) < score(row);
       const size_t k = median ? among.size() / 2 : static_cast<size_t>(rows.representatives);
@@ -162,6 +168,20 @@ TEST(KvCrush, PicksByHand) {
   const HeadRows heads[] = {rows};
   EXPECT_EQ(make("kvcrush:anchor=zeros")->choose(0, 6, heads)[0],
             (std::vector<uint8_t>{1, 1, 0, 0, 0, 1}));
+}
+
+TEST(KvCrush, ScoresOfAnySignKeepTheirOrder) {
+  const float ascending[] = {-65504.0f, -2.0f, -1.0f, -0x1p-24f, 0.0f, 0x1p-24f, 1.0f, 65504.0f};
+  for (size_t i = 0; i < std::size(ascending); ++i) {
+    const uint16_t ordered = ordered_f16(f32_to_f16(ascending[i]));
+    EXPECT_EQ(number_of(ordered), ascending[i]);
+    if (i > 0) {
+      EXPECT_LT(static_cast<int16_t>(ordered_f16(f32_to_f16(ascending[i - 1]))),
+                static_cast<int16_t>(ordered));
+    }
+  }
+  EXPECT_EQ(ordered_f16(0x7e00), 0x8000) << "what is no number is the least";
+  EXPECT_EQ(ordered_f16(0xfe00), 0x8000);
 }
 
 TEST(Spread, HoldsItsRanks) {

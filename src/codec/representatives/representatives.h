@@ -20,13 +20,20 @@
 
 namespace kvkeep {
 
+// An f16 as a signed word whose order is that of the numbers, of any sign; what is no number is the
+// least.
+constexpr uint16_t ordered_f16(uint16_t word) {
+  if ((word & 0x7fffu) > 0x7c00u) return 0x8000;
+  return static_cast<uint16_t>(word & 0x8000u ? word ^ 0x7fffu : word);
+}
+
 // The rows of one (layer, kv_head), ascending by position.
 struct HeadRows {
   std::vector<int> slots;
   std::vector<int32_t> positions;
   std::vector<float> scores;          // of the kv_head; not NaN
   std::vector<uint8_t> pinned;        // 1: stays, whatever its score
-  std::vector<uint16_t> head_scores;  // [q_heads, or 1][rows] f16: as each q_head sees it
+  std::vector<uint16_t> head_scores;  // [q_heads, or 1][rows] ordered_f16: as each q_head sees it
   int leave = 0;                      // rows that go down: at most those not pinned
   int representatives = 0;            // places for them among the rows not pinned that stay
 

@@ -42,7 +42,7 @@ std::vector<uint8_t> mean_anchor(const Signatures& signatures, std::span<const u
 
 uint16_t threshold_above(std::span<const uint16_t> values, size_t k) {
   const size_t n = values.size(), sample = std::min(n, kThresholdSample);
-  if (k >= n) return 0x8000;  // the least; no f16 that is a number is below it
+  if (k >= n) return 0x8000;  // the least: only what is no number is not above it
   std::array<int16_t, kThresholdSample> picked;
   for (size_t i = 0; i < sample; ++i)
     picked[i] = static_cast<int16_t>(values[sample == n ? i : i * (n - 1) / (sample - 1)]);
