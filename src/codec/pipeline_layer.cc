@@ -29,11 +29,12 @@ HeadRows Pipeline::gather(const Sequence& cache, HeadIndex head, int tokens, boo
   if (!representatives_->asks_head_scores() || !tier.shape().scored) return rows;
   const int lanes = tier.shape().head_scores, first = lanes > 0 ? 1 : 0;
   std::vector<uint16_t> stored(static_cast<size_t>(tier.blocks()) * kBlockTokens);
+  rows.head_scores.resize(static_cast<size_t>(lanes + 1 - first) * rows.size());
+  uint16_t* to = rows.head_scores.data();
   for (int lane = first; lane <= lanes; ++lane) {
     for (int b = 0; b < tier.blocks(); ++b)
       std::memcpy(stored.data() + b * kBlockTokens, tier.score_lane(b, lane), kBlockTokens * 2);
-    for (int slot : rows.slots)
-      rows.head_scores.push_back(ordered_f16(stored[static_cast<size_t>(slot)]));
+    for (int slot : rows.slots) *to++ = ordered_f16(stored[static_cast<size_t>(slot)]);
   }
   return rows;
 }

@@ -46,6 +46,23 @@ class KvCrush : public Representatives {
   }
 
  private:
+  // Bit i goes to positions[i], which ascend; a word is written once.
+  static void scatter(std::span<const uint64_t> bits, std::span<const int32_t> positions,
+                      uint64_t* to) {
+    uint64_t word = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < positions.size(); ++i) {
+      const auto position = static_cast<size_t>(positions[i]);
+      if (position / 64 != at) {
+        to[at] |= word;
+        word = 0;
+        at = position / 64;
+      }
+      word |= (bits[i / 64] >> i % 64 & 1) << position % 64;
+    }
+    to[at] |= word;
+  }
+
   // The planes of one kv_head, from *plane on.
   void sign(const HeadRows& rows, std::span<const size_t> among, Signatures* signatures,
             size_t* plane) const {
@@ -65,9 +82,7 @@ class KvCrush : public Representatives {
       uint64_t* to = signatures->plane((*plane)++);
       plane_kernels().bits_above(lane, static_cast<int>(n), threshold_above(own, k),
                                  dense ? to : bits.data());
-      for (size_t i = 0; !dense && i < n; ++i)
-        to[static_cast<size_t>(rows.positions[i]) / 64] |= (bits[i / 64] >> i % 64 & 1)
-                                                           << rows.positions[i] % 64;
+      if (!dense) scatter(bits, rows.positions, to);
       for (size_t w = 0; w < words; ++w) to[w] |= kept[w];
     }
   }

@@ -77,7 +77,8 @@ struct CrushRow {
 struct CrushStepRow {
   std::string plan;
   int context = 0;
-  Spread share;  // of the time that attention alone takes of a decode step
+  Spread share;    // of the time that attention alone takes of a decode step
+  Spread of_step;  // of attention and the products with a layer's f16 weights
 };
 
 struct CompressResult {

@@ -6,12 +6,16 @@
 #include "base/rng.h"
 #include "codec/representatives/signature.h"
 #include "eval/bench/compress.h"
+#include "kernels/isa.h"
 #include "kernels/planes.h"
 
 namespace kvkeep::bench {
 namespace {
 
 constexpr int kHeadDim = 128, kGqa = 4, kKvHeads = 8;
+constexpr int64_t kDim = 4096, kFfn = 14336;  // of a model with such heads
+constexpr int64_t kLayerWeights =
+    2 * kDim * kDim + 2 * kDim * kKvHeads * kHeadDim + 3 * kDim * kFfn;
 
 // Signatures, distances and picks for `tokens` candidates, from scores as a layer holds them.
 double select_once(const std::vector<uint16_t>& scores, int tokens, int heads) {
@@ -48,6 +52,21 @@ Result<StepCase> make_step_case(const std::string& text, int context) {
   }
   return StepCase{*std::move(made), {}};
 }
+
+// Products of one token with a layer's weights, from those with 64 MiB of f16.
+class LayerProducts {
+ public:
+  double once() {
+    const double seconds = cpu_seconds_of(
+        [&] { kernels().gemv_f16(weights_.data(), x_.data(), y_.data(), kRows, kDim); });
+    return seconds * static_cast<double>(kLayerWeights) / static_cast<double>(kRows * kDim);
+  }
+
+ private:
+  static constexpr int64_t kRows = 8192;
+  std::vector<uint16_t> weights_ = std::vector<uint16_t>(kRows * kDim, f32_to_f16(0.01f));
+  std::vector<float> x_ = std::vector<float>(kDim, 1.0f), y_ = std::vector<float>(kRows);
+};
 
 // The tokens of one batch enter and the same number leaves.
 Result<double> batch_once(StepCase* c, int tokens) {
@@ -96,7 +115,8 @@ Result<bool> bench_crush_step(const CompressOptions& options, const Tick& tick,
   DecodeAttention attention(&crush->cache->pipeline(), {kKvHeads, kGqa, kHeadDim});
   const auto q = random_rows(kKvHeads * kGqa, kHeadDim, 8);
   std::vector<float> out(q.size());
-  std::vector<double> shares;
+  std::vector<double> shares, of_steps;
+  LayerProducts products;
   crush->cache->pipeline().see_prompt(kContext);
   base->cache->pipeline().see_prompt(kContext);
   for (int round = -1; round < options.rounds; ++round) {
@@ -106,10 +126,14 @@ Result<bool> bench_crush_step(const CompressOptions& options, const Tick& tick,
     if (!without) return tl::unexpected(without.error());
     const double read = cpu_seconds_of(
         [&] { attention.attend(&crush->cache->cache(), 0, q.data(), out.data(), &pool); });
+    const double weights = products.once();
     if (!tick()) return false;
-    if (round >= 0) shares.push_back((*with - *without) / kBatch / read);
+    if (round < 0) continue;
+    const double choice = (*with - *without) / kBatch;
+    shares.push_back(choice / read);
+    of_steps.push_back(choice / (read + weights));
   }
-  rows->push_back({"kvcrush", kContext, spread_of(shares)});
+  rows->push_back({"kvcrush", kContext, spread_of(shares), spread_of(of_steps)});
   return true;
 }
 

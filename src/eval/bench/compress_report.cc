@@ -57,8 +57,8 @@ std::vector<Bar> compress_bars(const CompressResult& result) {
       bars.push_back({fmt::format("representatives of {} tokens, 32 heads: ms", row.tokens), 1,
                       kCrushMs, 1e3 * row.seconds.median, true});
   for (const CrushStepRow& row : result.crush_steps)
-    bars.push_back({fmt::format("{} at {} tokens: % of a step's attention", row.plan, row.context),
-                    1, 100 * kCrushShare, 100 * row.share.median, true});
+    bars.push_back({fmt::format("{} at {} tokens: % of a decode step", row.plan, row.context), 1,
+                    100 * kCrushShare, 100 * row.of_step.median, true});
   return bars;
 }
 
@@ -108,6 +108,7 @@ Json compress_json(const CompressResult& result) {
   for (const CrushStepRow& row : result.crush_steps) {
     Json json = {{"plan", row.plan}, {"context", row.context}};
     add_spread(&json, "share", row.share);
+    add_spread(&json, "of_step", row.of_step);
     steps.push_back(std::move(json));
   }
   return {{"encode", encode}, {"prompt", prompt}, {"slices", slices},    {"scores", scores},
@@ -139,9 +140,10 @@ std::string compress_text(const CompressResult& result) {
   for (const CrushRow& row : result.crush)
     crush.add(
         {grouped(row.tokens) + " tokens", std::to_string(row.heads), range(row.seconds, 3, 1e3)});
-  Table steps({"<plan", "context", "% of a step's attention (min-max)"});
+  Table steps({"<plan", "context", "% of a step's attention (min-max)", "% of a step (min-max)"});
   for (const CrushStepRow& row : result.crush_steps)
-    steps.add({row.plan, grouped(row.context), range(row.share, 2, 100)});
+    steps.add(
+        {row.plan, grouped(row.context), range(row.share, 2, 100), range(row.of_step, 2, 100)});
   return "rows that go down a tier\n" + encode.text() + "\nshare of compression in a prompt\n" +
          prompt.text() + "\nslices of a prompt over a past in memory\n" + slices.text() +
          "\nscores from a read\n" + scores.text() +
