@@ -64,6 +64,7 @@ tl::unexpected<Error> damaged(const std::string& path) {
 
 }  // namespace
 
+// Maps are fitted to rows of the least error, whatever scale a plan reads them with.
 std::string calibration_plan(const Plan& plan) {
   std::string text;
   for (const char* name : {"predictor", "low"}) {
@@ -72,7 +73,7 @@ std::string calibration_plan(const Plan& plan) {
     bool first = true;
     for (const auto& [param, value] : slot.params) {
       if (param == "rows") continue;
-      text += (first ? ":" : ",") + param + "=" + value;
+      text += (first ? ":" : ",") + param + "=" + (param == "scale" ? "least_squares" : value);
       first = false;
     }
   }

@@ -136,27 +136,27 @@ ChunkCodec::ChunkCodec(const ChunkShape& shape, std::shared_ptr<const Calibratio
 Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
   const Plan::Slot& low = plan.slot("low");
   const std::string scale = low.param("scale");
-  HiggsSpec spec;
-  spec.scale = scale == "norm"       ? HiggsScale::norm
-               : scale == "unbiased" ? HiggsScale::unbiased
-                                     : HiggsScale::least_squares;
-  const auto make_one = [&](const std::string& grid) {  // "p4n256"
+  const HiggsScale least = scale == "norm" ? HiggsScale::norm : HiggsScale::least_squares;
+  const HiggsScale of_keys = scale == "unbiased" ? HiggsScale::unbiased : least;
+  const auto make_one = [&](const std::string& grid, HiggsScale what) {  // "p4n256"
+    HiggsSpec spec;
     spec.p = grid[1] - '0';
     spec.n = std::stoi(grid.substr(3));
+    spec.scale = what;
     return Higgs::make(spec, width);
   };
   const std::string k = low.param("k"), v = low.param("v");
   const bool from_tokens = low.param("first") == "token";
   const bool codes_values = v != "none";
-  auto key = make_one(k), value = make_one(codes_values ? v : k),
-       first = make_one(from_tokens ? k : low.param("first"));
+  auto key = make_one(k, of_keys), value = make_one(codes_values ? v : k, least),
+       first = make_one(from_tokens ? k : low.param("first"), of_keys);
   for (const auto* made : {&key, &value, &first})
     if (!*made) return tl::unexpected(made->error());
   ChunkQuantizers all{*std::move(key),    *std::move(value), *std::move(first), {}, k, v,
                       low.param("first"), from_tokens,       codes_values};
   const std::string grid = plan.slot("predictor").param("grid");
   if (grid.empty() || grid == "same") return all;
-  auto representative = make_one(grid);
+  auto representative = make_one(grid, of_keys);
   if (!representative) return tl::unexpected(representative.error());
   all.representative = *std::move(representative);
   return all;

@@ -121,13 +121,14 @@ double error(const Chain& truth, const Chain& found, int side, int layer, int fi
   return sum / static_cast<double>(b.size());
 }
 
-const char* kAqua = "aqua2:low.k=p2n16,low.v=p2n16,predictor.bits=16";
+const char* kAqua = "aqua2:low.k=p2n16,low.v=p2n16,low.scale=least_squares,predictor.bits=16";
 
 TEST(ChunkCodec, PredictionGainsWhatItExplains) {
   constexpr int kRows = 4000;
   const Chain chain(kRows + 512);
   const ChunkCodec aqua = codec_of(kAqua, chain, kRows);
-  const ChunkCodec mean = codec_of("aqua2:predictor=mean,low.k=p2n16,low.v=p2n16", chain, kRows);
+  const ChunkCodec mean = codec_of(
+      "aqua2:predictor=mean,low.k=p2n16,low.v=p2n16,low.scale=least_squares", chain, kRows);
   const Chain from_aqua = decode(aqua, *encode(aqua, chain, kRows, 512), 512);
   const Chain from_mean = decode(mean, *encode(mean, chain, kRows, 512), 512);
   // At layer 0 both code the same rows at 4 bits; above, the gain at equal bits is 1 / (1 - EVR),
@@ -375,9 +376,9 @@ TEST(Calibration, FilesReadBackAndDamagedOrForeignOnesAreRefused) {
   ASSERT_FALSE(other);
   EXPECT_NE(other.error().message.find("another plan"), std::string::npos);
   EXPECT_FALSE(ChunkCodec::make(plan, {4, 1, 64}, made)) << "another shape";
-  EXPECT_EQ(calibration_plan(plan_of(std::string(kAqua) + ",low.rows=64,keep=0.5")),
-            calibration_plan(plan))
-      << "rows and budgets do not matter";
+  for (const char* more : {",low.rows=64,keep=0.5", ",low.scale=unbiased", ",low.scale=norm"})
+    EXPECT_EQ(calibration_plan(plan_of(kAqua + std::string(more))), calibration_plan(plan))
+        << "rows, budgets and scales do not matter";
 }
 
 // Layer after layer through the tier: for any number of threads what the codec decodes.

@@ -244,7 +244,7 @@ Result<Calibration> calibrate(const CalibrateInput& in, const ProgressFn& progre
     if (window.size() < 2 * kSkipped)
       return bad_input("calibration needs windows of at least {} tokens, found {}", 2 * kSkipped,
                        window.size());
-  auto quantizers = ChunkQuantizers::make(in.plan, key.kv_heads * key.head_dim);
+  auto quantizers = ChunkQuantizers::make(*Plan::parse(key.plan), key.kv_heads * key.head_dim);
   if (!quantizers) return tl::unexpected(quantizers.error());
   return Calibrator(in, progress, *std::move(quantizers), Calibration(key, form)).run();
 }

@@ -1,16 +1,18 @@
-"""Measures the figures of docs/aqua.md: writes results/aqua.json and docs/aqua-explained.svg.
+"""Measures the figures of docs/aqua.md and writes them there, with results/aqua.json behind them.
 
 usage: measure_aqua.py [--books FILE] [--wiki FILE] [SET...]      (after ./dev build; default: all)
 
-The texts are plain or .xz; without them the two sets that read them are left out. The file is
-written after every call of `kvkeep eval`, so a measurement that was stopped goes on where it was;
-delete the file to measure anew. `measure_aqua.py tables` prints what it holds as Markdown.
+The texts are plain or .xz; sets that read one that is not given are left out. The file is written
+after every call of `kvkeep eval`, so a measurement that was stopped goes on where it was; figures
+of another model are dropped. The last set, `doc`, writes the tables between the marks in
+docs/aqua.md and draws docs/aqua-explained.svg.
 """
 
 import argparse
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 
@@ -19,11 +21,12 @@ import measure_quality
 
 NAME = "aqua.json"
 HOT = "sinks=4,window=28"
-COMPARED = (f"f16 higgs2 higgs2:{HOT} higgs2-c higgs2-c:{HOT} aqua2:predictor=mean aqua2 "
-            "aqua3:sinks=0,window=0 aqua3 aqua2-hot keep2")
-SCALES = (f"f16 higgs2-c:{HOT} higgs2-c:{HOT},low.unbiased=1 aqua2-hot aqua2-hot:low.unbiased=1 "
-          "aqua2:predictor=none,low.scale=norm aqua2:predictor=none "
-          "aqua2:predictor=none,low.scale=unbiased")
+COMPARED = (f"f16 higgs2 higgs2:{HOT} higgs2-c higgs2-c:{HOT} higgs2-c:{HOT},low.unbiased=1 "
+            "aqua2:predictor=mean aqua2 aqua3:sinks=0,window=0 aqua3 aqua2-hot keep2")
+SCALES = ("f16 aqua2:low.scale=norm aqua2:low.scale=least_squares aqua2 "
+          "aqua3:low.scale=least_squares aqua3 keep2:low.scale=least_squares keep2 "
+          "aqua2:predictor=none,low.scale=least_squares aqua2:predictor=none "
+          "aqua2-hot aqua2-hot:low.unbiased=1")
 RIVALS = f"higgs2-c:scorer=h2o,keep=0.05,{HOT} mikv-int4"
 SMALL = ["--limit", "4096", "--samples", "10"]
 SETS = {  # text, tasks, options, plans
@@ -37,6 +40,19 @@ SETS = {  # text, tasks, options, plans
                   f"f16 keep2 {RIVALS} aqua2:scorer=h2o,keep=0.03 aqua2-hot:scorer=h2o,keep=0.05 "
                   "mikv-c"),
 }
+CAPTIONS = {
+    "books": "Two windows of 2,048 tokens of `books-valid`, which no calibration saw, `--step 32`:",
+    "wiki": "The same on a text of another kind, WikiText-2:",
+    "scale": "The stored scale: norm, least error, or (default) the one that keeps dot products:",
+    "bytes-3.5": "Equal bytes, adapters of one sequence included, `--at-bytes 3.5`:",
+    "bytes-4": "`--at-bytes 4`:",
+    "bytes-5.4": "`--at-bytes 5.4`, the least that `mikv-c` takes at this length:",
+}
+CALIBRATION = os.path.join("models", "kvkeep-5m-f16.aqua2.kvcal")
+DOC = os.path.join(measure_quality.ROOT, "docs", "aqua.md")
+BEGIN = "<!-- measured by tools/results/measure_aqua.py -->\n"
+END = "<!-- end of what it wrote -->\n"
+PAPER = {"key": "0.79", "value": "0.69 (previous layer's K and V)"}  # its notebook, Llama-3.2-3B
 LENGTHS = (2048, 8192, 32768)
 
 
@@ -50,10 +66,17 @@ def text_file(path):
     return plain
 
 
+def load():
+    """What was measured on the model that the calibration is for."""
+    held = common.load(measure_quality.RESULTS, NAME)
+    same = held and held["model"]["fingerprint"] == inspect(CALIBRATION)["model"]
+    return held if same else {"results": []}
+
+
 def measure(which, texts):
     text, tasks, options, plans = SETS[which]
     for task in tasks.split(","):
-        held = common.load(measure_quality.RESULTS, NAME) or {"results": []}
+        held = load()
         if any(row["set"] == which and row["task"] == task for row in held["results"]):
             continue
         found = measure_quality.evaluate(
@@ -66,17 +89,18 @@ def measure(which, texts):
 
 
 def all_in(row, tokens, values):
-    """Bits of a value when `tokens` are cached: chunks grow with them, all else stays as it is.
+    """Bits of a value when `tokens` are cached, with and without adapters.
 
-    Adapters, exact rows and half-full blocks are those of the measured cache.
+    Each more token is an exact row by the plan's share of important ones, else a coded row; what
+    does not grow with them (adapters, sinks, window, half-full blocks) stays as it was measured.
     """
     cache = row["cache"]
-    low = cache["tiers"][-1]["tokens"]
-    grows = cache["breakdown"]["codes"] + cache["breakdown"]["scales"]
-    more = (tokens - cache["tokens"]) * grows / low
-    shared = cache["breakdown"]["shared"]
-    each = 8 / (values * tokens)
-    return [each * (cache["bytes"] - part + more) for part in (0, shared)]
+    parts, exact, coded = cache["breakdown"], cache["tiers"][0], cache["tiers"][-1]
+    keep = float(re.search(r"keep=([\d.]+)", row["plan"]).group(1))
+    each_coded = (parts["codes"] + parts["scales"]) / coded["tokens"]
+    each_exact = (parts["exact"] + parts["positions"] + parts["scores"]) / max(1, exact["tokens"])
+    more = (tokens - cache["tokens"]) * (keep * each_exact + (1 - keep) * each_coded)
+    return [8 / (values * tokens) * (cache["bytes"] - part + more) for part in (0, parts["shared"])]
 
 
 def explained_svg(report):
@@ -111,12 +135,17 @@ def explained_svg(report):
     return "\n".join(out) + "\n</svg>\n"
 
 
-def draw(calibration):
+def inspect(calibration):
     done = subprocess.run([measure_quality.KVKEEP, "inspect", calibration, "--json"],
                           cwd=measure_quality.ROOT, check=True, stdout=subprocess.PIPE)
-    path = os.path.join(measure_quality.ROOT, "docs", "aqua-explained.svg")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(explained_svg(json.loads(done.stdout)))
+    return json.loads(done.stdout)
+
+
+def explained_table(report):
+    sides = [[f"{side}s", *[f"{row[side]['explained']:.2f}" for row in report["explained"]],
+              PAPER[side]] for side in ("key", "value")]
+    layers = [f"{row['layer']}:" for row in report["explained"]]
+    return common.table(["layer", *layers, "paper's notebook, Llama-3.2-3B"], sides)
 
 
 def quality_table(rows):
@@ -156,21 +185,39 @@ def length_table(rows, values):
     return common.table(["plan", "paper bits:", *[f"{n // 1024}K:" for n in LENGTHS]], lines)
 
 
-def markdown():
-    held = common.load(measure_quality.RESULTS, NAME)
-    if not held:
-        sys.exit(f"no results/{NAME}: measure first")
+def markdown(held, report):
+    """What stands between the marks of the document."""
     model = held["model"]
     values = 2 * model["layers"] * model["kv_heads"] * model["head_dim"]
-    for which in SETS:
+    parts = []
+    for which, caption in CAPTIONS.items():
         rows = [row for row in held["results"] if row["set"] == which]
-        if rows:
-            print(f"\n{which}\n\n{quality_table(rows)}")
-    rows = [row for row in held["results"] if row["set"] == "books" and row["task"] == "kld"]
-    rows = [row for row in rows if row["preset"] != "f16"]
+        parts += [caption, quality_table(rows)] if rows else []
+    rows = [row for row in held["results"]
+            if row["set"] == "books" and row["task"] == "kld" and row["preset"] != "f16"]
     if rows:
-        print(f"\nall-in bits by length\n\n{length_table(rows, values)}")
-    print("\n" + common.provenance(held))
+        parts += ["All-in bits by length, one sequence paying for all adapters; in brackets none, "
+                  "as where many sequences share them. Computed from the cache measured at 2K: "
+                  "adapters, sinks and window stay, coded rows and the share of exact ones grow:",
+                  length_table(rows, values)]
+    parts += ["Share of the variance that the predictors of `aqua2` explain, on held-out windows "
+              "(half prose, half records), by `kvkeep inspect models/kvkeep-5m-f16.aqua2.kvcal`:",
+              explained_table(report), "![by layer](aqua-explained.svg)", common.provenance(held)]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_doc():
+    held, report = load(), inspect(CALIBRATION)
+    if not held["results"]:
+        sys.exit(f"no results/{NAME} of this model: measure first")
+    with open(DOC, encoding="utf-8") as file:
+        before, _, rest = file.read().partition(BEGIN)
+    with open(DOC, "w", encoding="utf-8") as file:
+        file.write(before + BEGIN + "\n" + markdown(held, report) + "\n" + END +
+                   rest.partition(END)[2])
+    with open(os.path.join(os.path.dirname(DOC), "aqua-explained.svg"), "w",
+              encoding="utf-8") as file:
+        file.write(explained_svg(report))
 
 
 def main(arguments):
@@ -179,17 +226,15 @@ def main(arguments):
     parser.add_argument("--books")
     parser.add_argument("--wiki")
     parser.add_argument("sets", nargs="*", metavar="SET",
-                        help=f"{', '.join(SETS)}, picture or tables")
+                        help=f"{', '.join(SETS)} or doc")
     chosen = parser.parse_args(arguments)
-    if not set(chosen.sets) <= {*SETS, "picture", "tables"}:
-        parser.error(f"sets: {', '.join([*SETS, 'picture', 'tables'])}")
+    if not set(chosen.sets) <= {*SETS, "doc"}:
+        parser.error(f"sets: {', '.join([*SETS, 'doc'])}")
     texts = {name: text_file(path) for name, path in
              (("books", chosen.books), ("wiki", chosen.wiki)) if path}
-    for which in chosen.sets or [*SETS, "picture"]:
-        if which == "tables":
-            markdown()
-        elif which == "picture":
-            draw(os.path.join("models", "kvkeep-5m-f16.aqua2.kvcal"))
+    for which in chosen.sets or [*SETS, "doc"]:
+        if which == "doc":
+            write_doc()
         elif SETS[which][0] in texts:
             measure(which, texts)
         else:
