@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <chrono>
 #include <utility>
 
 #include "base/check.h"
@@ -9,14 +10,17 @@
 namespace kvkeep {
 namespace {
 
-constexpr int kSpins = 50;  // yields: a few microseconds
+// Between two loops of a layer less time goes by; waking a thread that sleeps takes as long.
+constexpr std::chrono::microseconds kSpin{50};
 
+// Yields, so that whoever else wants the core has it.
 template <class Condition>
 bool spin_until(const Condition& condition) {
-  for (int i = 0; i < kSpins; ++i) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
     if (condition()) return true;
     std::this_thread::yield();
-  }
+  } while (std::chrono::steady_clock::now() < end);
   return false;
 }
 

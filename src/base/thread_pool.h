@@ -1,8 +1,8 @@
 // A fixed set of threads that share the items of one loop at a time.
 //
 // Items are taken from a counter, and a loop ends when its items are done, not when every thread
-// has come: a thread that lost its core delays only the item it holds. Waiting threads spin for a
-// few microseconds, then sleep: another process on the machine costs its share and no more.
+// has come: a thread that lost its core delays only the item it holds. Waiting threads yield for
+// 50 microseconds, then sleep: another process on the machine costs its share and no more.
 #pragma once
 
 #include <atomic>

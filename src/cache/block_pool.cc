@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <new>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -92,9 +94,10 @@ uint32_t BlockPool::map_run() {
     want_huge_pages(run.data, run.bytes);
   }
   run.capacity = static_cast<uint32_t>(run.bytes / block_bytes_);
-  for (uint32_t i = run.capacity; i-- > 0;) run.free.push_back(i);
-  run.free.shrink_to_fit();
-  resident_ += run.bytes;
+  run.free.resize(run.capacity);
+  std::iota(run.free.begin(), run.free.end(), 0u);
+  if (run.bytes >= kLargeRun) run.touched = run.capacity;  // one touch may take all of a huge page
+  resident_ += touched_bytes(run);
   uint32_t number = 0;
   while (number < runs_.size() && runs_[number].data) ++number;
   if (number == runs_.size()) runs_.emplace_back();
@@ -103,11 +106,30 @@ uint32_t BlockPool::map_run() {
   return number;
 }
 
+uint32_t BlockPool::Run::end() const {
+  std::vector<bool> used(capacity, true);
+  for (const uint32_t index : free) used[index] = false;
+  uint32_t end = capacity;
+  while (end > 0 && !used[end - 1]) --end;
+  return end;
+}
+
+size_t BlockPool::touched_bytes(const Run& run) const {
+  if (run.touched == run.capacity) return run.bytes;
+  return round_up(run.touched * block_bytes_, kPage);
+}
+
 BlockRef BlockPool::take(uint32_t number) {
   Run& run = runs_[number];
-  const uint32_t index = run.free.back();
+  const uint32_t index = run.free.front();
+  std::pop_heap(run.free.begin(), run.free.end(), std::greater<>());
   run.free.pop_back();
   if (run.free.empty()) open_.erase(number);
+  if (index >= run.touched) {
+    resident_ -= touched_bytes(run);
+    run.touched = index + 1;
+    resident_ += touched_bytes(run);
+  }
   ++in_use_;
   return {run.data + index * block_bytes_, number};
 }
@@ -117,12 +139,13 @@ void BlockPool::give(BlockRef block) {
   const auto offset = static_cast<size_t>(block.data - run.data);
   KVKEEP_CHECK(offset % block_bytes_ == 0 && offset < run.bytes, "offset = {}", offset);
   run.free.push_back(static_cast<uint32_t>(offset / block_bytes_));
+  std::push_heap(run.free.begin(), run.free.end(), std::greater<>());
   open_.insert(block.run);
   --in_use_;
   if (run.free.size() < run.capacity) return;
+  resident_ -= touched_bytes(run);
   ::munmap(run.data, run.bytes);
   region_whole_ &= run.data < region_ || run.data >= region_ + kLargeRun;
-  resident_ -= run.bytes;
   open_.erase(block.run);
   run = Run{};
 }
@@ -177,8 +200,10 @@ void BlockPool::make_own(BlockRef* block) {
 
 bool BlockPool::move_down(BlockRef* block) {
   std::lock_guard lock(mutex_);
-  if (open_.empty() || *open_.begin() >= block->run) return false;
-  if (owners_.contains(block->data)) return false;
+  if (open_.empty() || *open_.begin() > block->run) return false;
+  const Run& first = runs_[*open_.begin()];
+  const bool before = first.data + first.free.front() * block_bytes_ < block->data;
+  if ((*open_.begin() == block->run && !before) || owners_.contains(block->data)) return false;
   const BlockRef place = take(*open_.begin());
   std::memcpy(place.data, block->data, block_bytes_);
   give(*block);
@@ -188,8 +213,24 @@ bool BlockPool::move_down(BlockRef* block) {
 
 bool BlockPool::has_holes() const {
   std::lock_guard lock(mutex_);
-  return !open_.empty() && std::any_of(runs_.begin() + *open_.begin() + 1, runs_.end(),
-                                       [](const Run& run) { return run.data != nullptr; });
+  if (open_.empty()) return false;
+  const uint32_t first = *open_.begin();
+  return runs_[first].free.front() < runs_[first].end() ||
+         std::any_of(runs_.begin() + first + 1, runs_.end(),
+                     [](const Run& run) { return run.data != nullptr; });
+}
+
+void BlockPool::trim() {
+  std::lock_guard lock(mutex_);
+  for (const uint32_t number : open_) {
+    Run& run = runs_[number];
+    if (run.bytes >= kLargeRun) continue;
+    const size_t before = touched_bytes(run);
+    run.touched = run.end();
+    const size_t bytes = touched_bytes(run);
+    if (bytes < before) ::madvise(run.data + bytes, before - bytes, MADV_DONTNEED);
+    resident_ -= before - bytes;
+  }
 }
 
 BlockPool::Use BlockPool::use() const {
@@ -200,7 +241,8 @@ BlockPool::Use BlockPool::use() const {
 size_t BlockPool::free_bytes() const {
   std::lock_guard lock(mutex_);
   size_t bytes = 0;
-  for (const Run& run : runs_) bytes += run.bytes - (run.capacity - run.free.size()) * block_bytes_;
+  for (const Run& run : runs_)
+    bytes += touched_bytes(run) - (run.capacity - run.free.size()) * block_bytes_;
   return bytes;
 }
 

@@ -7,7 +7,9 @@
 //   +-------+-------+-------+-- ... --+------+
 //
 // A run goes back to the operating system when its last block is freed; compaction (Sequence) moves
-// blocks into the lowest free places first, so memory that compression frees is really freed.
+// blocks into the lowest free places first, so memory that compression frees is really freed. Of a
+// small run the pages behind its last block are neither touched nor counted, so that a small cache
+// is measured to the page.
 // A block may have several owners (forks of a sequence): it stays where it is until one is left,
 // and make_own gives a writer its copy. All of it may be called from several threads.
 #pragma once
@@ -41,13 +43,14 @@ class BlockPool {
   bool shared(BlockRef block) const;
   // Gives the caller, one of several owners, a copy of its own.
   void make_own(BlockRef* block);
-  // Moves the block to a free place in an earlier run, if there is one and nobody shares it.
+  // Moves the block to the first free place if that lies before it and nobody shares the block.
   bool move_down(BlockRef* block);
-  bool has_holes() const;  // there is a free place before the last run: move_down may succeed
+  bool has_holes() const;  // there is a free place before the last block: move_down may succeed
+  void trim();             // gives back the pages behind the last block of small runs
 
   size_t block_bytes() const { return block_bytes_; }
   struct Use {
-    size_t resident = 0;  // mapped memory of all runs
+    size_t resident = 0;  // memory of all runs, without the untouched ends of small ones
     size_t blocks = 0;    // handed out
   };
   Use use() const;  // both of the same moment
@@ -61,11 +64,15 @@ class BlockPool {
     std::byte* data = nullptr;  // nullptr: given back, number reusable
     size_t bytes = 0;
     uint32_t capacity = 0;
-    std::vector<uint32_t> free;  // block indices inside the run
+    uint32_t touched = 0;        // blocks up to the last one handed out since the last trim
+    std::vector<uint32_t> free;  // block indices inside the run, a heap with the lowest on top
+
+    uint32_t end() const;  // one past the last block in use
   };
   std::byte* region_end() const { return region_ + region_bytes_; }
   Run map_small_run();
   uint32_t map_run();
+  size_t touched_bytes(const Run& run) const;
   BlockRef take(uint32_t run);
   void give(BlockRef block);
   bool release_share(BlockRef block);

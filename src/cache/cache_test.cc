@@ -33,7 +33,7 @@ TEST(BlockPool, HandsOutDistinctZeroedAlignedBlocks) {
 TEST(BlockPool, RunsAreLargeAndGrowWithThePool) {
   BlockPool pool(16 << 10);
   std::vector<BlockRef> blocks = {pool.allocate()};
-  EXPECT_EQ(pool.resident_bytes(), 128u << 10);
+  EXPECT_EQ(pool.resident_bytes(), 16u << 10);  // of a run of 128 KiB
   while (pool.resident_bytes() < (24u << 20)) blocks.push_back(pool.allocate());
   EXPECT_EQ(reinterpret_cast<uintptr_t>(blocks.back().data) % (2u << 20), 0u);
   for (const BlockRef& block : blocks) pool.free(block);
@@ -45,8 +45,9 @@ TEST(BlockPool, SmallRunsFillARegionAndGoBackOneByOne) {
   constexpr size_t kHuge = size_t{2} << 20;
   for (const size_t bytes : {size_t{8192}, size_t{9280}}) {  // 16 runs, and 15 with a rest
     BlockPool pool(bytes);
-    std::vector<BlockRef> blocks = {pool.allocate()};
-    const size_t run = pool.resident_bytes(), runs = kHuge / run, per_run = run / bytes;
+    std::vector<BlockRef> blocks;
+    const size_t run = bytes == 8192 ? 128 << 10 : 139264, runs = kHuge / run,
+                 per_run = run / bytes;
     while (blocks.size() < 2 * runs * per_run) blocks.push_back(pool.allocate());
     EXPECT_EQ(pool.resident_bytes(), 2 * runs * run);
     std::set<uintptr_t> regions;
@@ -60,10 +61,37 @@ TEST(BlockPool, SmallRunsFillARegionAndGoBackOneByOne) {
       EXPECT_EQ(blocks[i].data[bytes - 1], static_cast<std::byte>(i))
           << "lost when pages were joined";
     for (size_t i = 0; i < 7 * per_run; ++i) pool.free(blocks[i]);
-    EXPECT_EQ(pool.resident_bytes(), (2 * runs + 1 - 7) * run);
+    const size_t pages = (5 * bytes + 4095) / 4096 * 4096;
+    EXPECT_EQ(pool.resident_bytes(), (2 * runs - 7) * run + pages);
     for (size_t i = 7 * per_run; i < blocks.size(); ++i) pool.free(blocks[i]);
     EXPECT_EQ(pool.resident_bytes(), 0u);
   }
+}
+
+TEST(BlockPool, SmallRunsAreCountedToTheLastBlock) {
+  BlockPool pool(10 << 10);  // thirteen a run, which ends 2 KiB behind them
+  std::vector<BlockRef> blocks;
+  for (int i = 0; i < 13; ++i) {
+    blocks.push_back(pool.allocate());
+    blocks.back().data[7] = static_cast<std::byte>(i);
+  }
+  EXPECT_EQ(pool.resident_bytes(), 132u << 10);
+  pool.free(blocks[12]);
+  EXPECT_FALSE(pool.has_holes());
+  EXPECT_EQ(pool.resident_bytes(), 132u << 10) << "was touched";
+  pool.trim();
+  EXPECT_EQ(pool.resident_bytes(), 120u << 10);
+  pool.free(blocks[0]);
+  EXPECT_TRUE(pool.has_holes());
+  EXPECT_TRUE(pool.move_down(&blocks[11]));
+  EXPECT_FALSE(pool.has_holes());
+  EXPECT_FALSE(pool.move_down(&blocks[10]));
+  pool.trim();
+  EXPECT_EQ(pool.resident_bytes(), 112u << 10);  // 110
+  EXPECT_EQ(pool.free_bytes(), 2u << 10);
+  EXPECT_EQ(blocks[11].data[7], std::byte{11});
+  EXPECT_EQ(blocks[10].data[7], std::byte{10});
+  EXPECT_EQ(pool.allocate().data[7], std::byte{0});
 }
 
 TEST(BlockPool, MoveDownKeepsContents) {

@@ -50,13 +50,13 @@ void Sequence::settle() {
 
 void Sequence::compact() {
   settle();
-  if (std::none_of(pools_.begin(), pools_.end(),
-                   [](const auto& pool) { return pool.second->has_holes(); }))
-    return;
-  for (bool moved = true; moved;) {
-    moved = false;
-    for (Tier& tier : tiers_) moved |= tier.compact();
-  }
+  if (std::any_of(pools_.begin(), pools_.end(),
+                  [](const auto& pool) { return pool.second->has_holes(); }))
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (Tier& tier : tiers_) moved |= tier.compact();
+    }
+  for (const auto& [size, pool] : pools_) pool->trim();
 }
 
 // How many blocks, or extents, of this size the tiers hold.

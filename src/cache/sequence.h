@@ -36,8 +36,8 @@ class Sequence {
   // Settles, moves blocks together and gives empty runs back.
   void compact();
 
-  // Mapped runs and heap tables, as allocated; of pools shared with forks the blocks this sequence
-  // uses, and all that is free.
+  // Touched pages of runs and heap tables, as allocated; of pools shared with forks the blocks this
+  // sequence uses, and all that is free.
   size_t resident_bytes() const;
   CacheUsage usage() const;
 

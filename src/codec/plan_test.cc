@@ -26,7 +26,8 @@ TEST(Plan, OverridesReachTheirSlot) {
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->canonical(),
             "scorer=h2o:norm=none,gqa=sum;budget=uniform:keep=0.3,mid_keep=0,recent=0.5,"
-            "mid_recent=0,quota=growing,sinks=4,prefix=0,window=0,slice=0,demote=16;"
+            "mid_recent=0,quota=growing,sinks=4,prefix=0,window=0,slice=0,demote=16,"
+            "align=rows;"
             "representatives=none;high=rtn:k=u8g32,v=u8g32;mid=none;"
             "low=rtn:k=u4,v=u4;predictor=none;transform=centre:guard=on+hadamard:k=0,v=0,signs=0;"
             "attend=integer");

@@ -61,13 +61,20 @@ Result<size_t> parse_bytes(const std::string& text, size_t f16_bytes) {
 Result<Plan> with_keep(const Plan& plan, double keep) {
   const std::string& typed = plan.typed();
   const size_t colon = typed.find(':');
-  const std::string name = typed.substr(0, colon), number = fmt::format("keep={:.4f}", keep);
+  const std::string name = typed.substr(0, colon), of = plan.slot("budget").method;
+  // Whole blocks, so that bytes rise by single blocks.
+  const bool align = of == "uniform" && typed.find("align=") == std::string::npos;
   if (typed.find("budget=") != std::string::npos || name.find('=') != std::string::npos) {  // slots
     std::string text = plan.canonical();
-    const size_t begin = text.find("keep="), end = text.find_first_of(",;", begin);
-    return Plan::parse(text.replace(begin, std::min(end, text.size()) - begin, number));
+    const auto replace = [&](const std::string& param, const std::string& value) {
+      const size_t begin = text.find(param) + param.size(), end = text.find_first_of(",;", begin);
+      text.replace(begin, end - begin, value);
+    };
+    replace("keep=", fmt::format("{:.4f}", keep));
+    if (align) replace("align=", "blocks");
+    return Plan::parse(text);
   }
-  std::string text = name + ":" + number;
+  std::string text = fmt::format("{}:keep={:.4f}{}", name, keep, align ? ",align=blocks" : "");
   std::istringstream others(colon == std::string::npos ? "" : typed.substr(colon + 1));
   for (std::string other; std::getline(others, other, ',');)
     if (!other.starts_with("keep=") && !other.starts_with("budget.keep=")) text += "," + other;

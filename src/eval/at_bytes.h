@@ -1,7 +1,8 @@
 // Plans at equal bytes: each plan's own knob is turned until its cache measures what was asked for.
 //
-// The knob is `keep`, the share of important tokens. Bytes rise with it in steps of whole blocks
-// (64 tokens of every layer and kv_head), so the nearest step is taken and its deviation told.
+// The knob is `keep`, the share of important tokens. Bytes rise with it in steps: blocks of 64
+// tokens, of one (layer, kv_head) where budgets are even and of all of them elsewhere. The nearest
+// step is taken and its deviation told.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,7 @@ using MeasureBytes = std::function<Result<size_t>(const Plan&, const ProgressFn&
 Result<FittedPlan> fit_bytes(const Plan& plan, size_t bytes, const MeasureBytes& measure,
                              const ProgressFn& progress = {});
 
-// The plan as typed, but with this `keep`.
+// The plan as typed, but with this `keep`; an even budget is rounded to whole blocks in each head.
 Result<Plan> with_keep(const Plan& plan, double keep);
 
 }  // namespace kvkeep

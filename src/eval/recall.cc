@@ -88,8 +88,11 @@ struct Chat {
     KVKEEP_TRY(ask(question, tally));
     const auto said = answer();
     if (!said) return tl::unexpected(said.error());
-    for (size_t i = 0; i < task.metrics.size(); ++i)
-      tally.right[i] += task.metrics[i].score(trimmed(*said), question);
+    for (size_t i = 0; i < task.metrics.size(); ++i) {
+      const double points = task.metrics[i].score(trimmed(*said), question);
+      tally.right[i] += points;
+      if (i == 0 && !question.place.empty()) tally.placed.push_back({question.place, points});
+    }
     ++tally.asked;
     return {};
   }

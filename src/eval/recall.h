@@ -20,6 +20,7 @@ namespace kvkeep {
 struct RecallQuestion {
   std::string ask;
   std::vector<std::string> answers;  // what is right; a metric says whether one or all count
+  Place place = {};                  // of the answer, where the sample as a whole has none
 };
 
 struct RecallSample {

@@ -24,6 +24,16 @@ std::vector<std::string> groups_of(const Tally& tally) {
   return groups;
 }
 
+// Where answers stand at different places of one context, each question by itself.
+Tallies by_place(const Tallies& tallies) {
+  Tallies found;
+  for (const auto& tally : tallies) {
+    if (tally.placed.empty()) found.push_back(tally);
+    for (const auto& [place, right] : tally.placed) found.push_back(Tally{{right}, 1, place, ""});
+  }
+  return found;
+}
+
 // The groups' accuracies, in the order of their first samples; those of places are in the cells
 // too.
 std::vector<Metric> group_metrics(const Tallies& tallies) {
@@ -73,7 +83,7 @@ std::vector<Metric> metrics_of(const TaskInput& in, const RecallTask& task, cons
     if (i == 0) metrics.push_back({"n", static_cast<double>(asked), true});
   }
   if (located > 0) metrics.push_back({"answer_in_high", high / located});
-  for (auto& metric : group_metrics(tallies)) metrics.push_back(std::move(metric));
+  for (auto& metric : group_metrics(by_place(tallies))) metrics.push_back(std::move(metric));
   return metrics;
 }
 
@@ -97,7 +107,7 @@ std::vector<EvalRow> recall_rows(const TaskInput& in, const RecallTask& task,
     EvalRow row;
     row.task = task.name;
     row.metrics = metrics_of(in, task, score.tallies, f16);
-    row.cells = cells_of(score.tallies);
+    row.cells = cells_of(by_place(score.tallies));
     row.cache = score.cache;
     row.protocol = in.options;
     row.protocol.bos = !in.model.encode("", true).empty();

@@ -98,6 +98,33 @@ TEST(Recall, GivesEachPlaceOfAGrid) {
   EXPECT_EQ(metric(row, "depth_0"), (row.cells[0].value + row.cells[5].value) / 2);
 }
 
+TEST(Recall, AsksEveryFifthOfARecord) {
+  const auto plans = plans_of({"f16"});
+  const auto in = eval_input(plans, 450, 2);
+  std::set<double> depths;
+  const auto sample = make_record(in, lines_style(), 0).value();
+  const auto lines = std::count(sample.context.begin(), sample.context.end(), '\n') - 1;
+  for (const auto& question : sample.questions) {
+    ASSERT_EQ(question.place.size(), 2u);
+    const size_t at = sample.context.find("<" + question.answers[0] + ">");
+    const auto before =
+        std::count(sample.context.begin(), sample.context.begin() + static_cast<long>(at), '\n') -
+        1;
+    EXPECT_NEAR(question.place[1].second, static_cast<double>(before) / static_cast<double>(lines),
+                0.1 + 1.0 / static_cast<double>(lines));
+    depths.insert(question.place[1].second);
+  }
+  EXPECT_EQ(depths, (std::set<double>{0.1, 0.3, 0.5, 0.7, 0.9}));
+  const auto row = run_task("lines", in).rows.at(0);
+  ASSERT_EQ(row.cells.size(), 5u);
+  double sum = 0;
+  for (const auto& cell : row.cells) {
+    EXPECT_EQ(cell.n, 2);
+    sum += cell.value;
+  }
+  EXPECT_NEAR(sum / 5, metric(row, "accuracy"), 1e-12);
+}
+
 TEST(Recall, EveryTaskRunsOnTheExactCache) {
   const auto plans = plans_of({"f16"});
   for (const std::string task : {"needle", "multi_needle", "copy", "variable_tracking"}) {

@@ -67,17 +67,22 @@ std::vector<Entry> draw_entries(const TaskInput& in, const RecordStyle& style, R
   return entries;
 }
 
-// Different entries, in the order they are asked for.
-RecallSample ask_entries(const RecordStyle& style, const std::vector<Entry>& entries, Rng rng) {
+// One question about each fifth of the record, so that every depth is asked for; in any order.
+RecallSample ask_entries(const TaskInput& in, const RecordStyle& style,
+                         const std::vector<Entry>& entries, Rng rng) {
   RecallSample sample;
   sample.context = style.head;
   for (const auto& entry : entries) sample.context += style.entry(entry.key, entry.value);
-  std::set<size_t> asked;
-  while (asked.size() < kQuestions) {
-    const auto i = static_cast<size_t>(rng.below(entries.size()));
-    if (asked.insert(i).second)
-      sample.questions.push_back({style.ask(entries[i].key), {entries[i].value}});
+  for (size_t fifth = 0; fifth < kQuestions; ++fifth) {
+    const size_t begin = entries.size() * fifth / kQuestions;
+    const size_t end = entries.size() * (fifth + 1) / kQuestions;
+    const auto& [key, value] = entries[begin + rng.below(end - begin)];
+    const double depth = (static_cast<double>(fifth) + 0.5) / kQuestions;
+    sample.questions.push_back(
+        {style.ask(key), {value}, {{"length", in.options.context}, {"depth", depth}}});
   }
+  for (size_t i = kQuestions; i > 1; --i)
+    std::swap(sample.questions[i - 1], sample.questions[rng.below(i)]);
   return sample;
 }
 
@@ -104,7 +109,7 @@ Result<RecallSample> make_record(const TaskInput& in, const RecordStyle& style, 
   Rng rng = sample_rng(in, index);
   auto entries = draw_entries(in, style, rng);
   for (; entries.size() >= kQuestions; entries.pop_back()) {
-    RecallSample sample = ask_entries(style, entries, rng);
+    RecallSample sample = ask_entries(in, style, entries, rng);
     if (recall_tokens(in.model, sample) <= in.options.context) return sample;
   }
   return bad_input("{} tokens (--ctx) do not hold a record of {} entries and as many questions",

@@ -22,7 +22,7 @@ struct RecordStyle {
 const RecordStyle& lines_style();
 const RecordStyle& dictionary_style();
 
-// A record with five questions about different entries.
+// A record with five questions, one about each fifth of it; the middle of it is the answer's depth.
 Result<RecallSample> make_record(const TaskInput& in, const RecordStyle& style, int index);
 
 std::string compound_key(Rng& rng);  // adjective-noun, one of 12,969

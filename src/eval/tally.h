@@ -18,10 +18,16 @@ using Place = std::vector<std::pair<std::string, double>>;
 struct Tally {
   std::vector<double> right;  // one a metric: the scores of its questions, added up
   int asked = 0;
-  Place place;
-  std::string group;  // accuracies are also given by group, if it has a name
-  double high = 0;    // share of answer tokens in the high tier, added up over `located` questions
-  int located = 0;    // questions whose answer stands in the context
+  Place place = {};
+  std::string group = {};  // accuracies are also given by group, if it has a name
+  double high = 0;  // share of answer tokens in the high tier, added up over `located` questions
+  int located = 0;  // questions whose answer stands in the context
+  // Questions about different places of one context, by the first metric.
+  struct Placed {
+    Place place;
+    double right;
+  };
+  std::vector<Placed> placed = {};
 };
 
 // Mean score of a question.

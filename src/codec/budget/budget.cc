@@ -55,13 +55,15 @@ int Budget::newest(int even) const {
 Quota Budget::allocate(HeadIndex head, int tokens, int prompt) const {
   Quota quota;
   const Bounds bounds = high_bounds(tokens, prompt);
-  quota.high = std::clamp(spread(head, bounds), bounds.least, tokens);
+  const int first = std::min(std::max(sinks_, prefix_), tokens);
+  quota.high = std::clamp(spread(head, bounds), std::min(first + window_, tokens), tokens);
   quota.mid = std::clamp(spread(head, mid_bounds(tokens, prompt)), quota.high, tokens);
   quota.exact = exact_high_ ? quota.high : std::min(tokens, sinks_ + window_);
   quota.sinks = std::min(sinks_, tokens);
   quota.prefix = std::min(prefix_, tokens);
   const int window = std::min(window_, tokens - quota.sinks);
-  quota.first_high = tokens - std::min(newest(bounds.even), tokens - quota.sinks);
+  const int pinned = std::max(window, std::min(newest(bounds.even), quota.high - first));
+  quota.first_high = tokens - std::min(pinned, tokens - quota.sinks);
   quota.first_mid = quota.first_high - static_cast<int>(mid_recent_ * (quota.mid - quota.high));
   quota.first_exact = exact_high_ ? quota.first_high : tokens - window;
   return quota;

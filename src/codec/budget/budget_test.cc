@@ -49,6 +49,31 @@ TEST(Budget, PinsAndSharesOfAnEvenOne) {
   EXPECT_EQ(b->allocate({}, 0).high, 0);
 }
 
+TEST(Budget, WholeBlocksKeepTheMeanAndNeverShrink) {
+  const auto b = budget("uniform,keep=0.2,align=blocks", 6, 2);
+  EXPECT_EQ(b->allocate({0, 0}, 2048).high, 384);  // 410 + 2 rows: six blocks
+  EXPECT_EQ(b->allocate({5, 1}, 2048).high, 448);  // 410 + 61
+  std::vector<int> before(12);
+  for (int tokens = 1; tokens <= 4096; ++tokens) {
+    int all = 0;
+    for (int i = 0; i < 12; ++i) {
+      const int high = b->allocate({i / 2, i % 2}, tokens).high;
+      EXPECT_GE(high, before[static_cast<size_t>(i)]) << tokens;
+      EXPECT_TRUE(high % 64 == 0 || high <= tokens) << tokens;
+      all += before[static_cast<size_t>(i)] = high;
+    }
+    if (tokens >= 640) {
+      EXPECT_NEAR(all / 12.0, 0.2 * tokens, 4) << tokens;
+    }
+  }
+  const auto newest = budget("uniform,keep=0.2,recent=1,sinks=4,align=blocks", 6, 2);
+  EXPECT_EQ(newest->allocate({0, 0}, 2048).high, 384);
+  EXPECT_EQ(newest->allocate({0, 0}, 2048).first_high, 2048 - 380);
+  EXPECT_EQ(newest->allocate({5, 1}, 2048).first_high, 2048 - 406);  // 410 - 4, the rest by score
+  const auto exact = budget("uniform,keep=1,align=blocks", 6, 2);
+  EXPECT_EQ(exact->allocate({0, 0}, 1000).high, 1000);
+}
+
 // A share smaller than what is pinned gives way; a text shorter than what is pinned stays whole.
 TEST(Budget, SinksAndWindowAreNeverBelowTheBudget) {
   for (const char* method : {"uniform", "pyramid", "shares,of=1/9", "ada"}) {
