@@ -18,7 +18,7 @@ import measure_quality
 
 NAME = "eval-crush.json"
 BASES = ["h2o", "snapkv", "tova"]
-BUDGETS = ["10%", "20%", "30%", "50%"]
+BUDGETS = ["20%", "50%", "10%", "30%"]
 ANCHORS = ["random", "mean", "alternate", "zeros", "ones"]
 CHOICES = ["none", "random"] + [f"kvcrush:anchor={anchor}" for anchor in ANCHORS]
 TASKS = {"kld": ["--limit", "2048"], "kv_recall": ["--samples", "4"], "lines": ["--samples", "4"],
