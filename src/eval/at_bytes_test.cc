@@ -61,7 +61,9 @@ TEST(AtBytes, TellsHowFarTheNearestStepIs) {
 TEST(AtBytes, FitsARealCache) {
   const auto tokens = random_tokens(embedded_model().info().vocab, 1024, 1);
   const MeasureBytes measure = [&](const Plan& p, const ProgressFn&) {
-    return measure_cache(embedded_model(), p, tokens, 0).map([](const auto& r) { return r.bytes; });
+    return measure_cache(embedded_model(), p, tokens, {}).map([](const auto& r) {
+      return r.bytes;
+    });
   };
   const size_t target = measure(plan("f16"), {}).value() / 3;
   const auto fitted = fit_bytes(plan("h2o"), target, measure).value();

@@ -2,7 +2,6 @@
 
 #include "base/fail.h"
 #include "base/rng.h"
-#include "kvkeep/session.h"
 
 namespace kvkeep {
 
@@ -14,10 +13,8 @@ std::vector<int32_t> random_tokens(int vocab, int n, uint64_t seed) {
 }
 
 Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
-                                  std::span<const int32_t> tokens, int threads,
+                                  std::span<const int32_t> tokens, const SessionOptions& options,
                                   const ProgressFn& progress) {
-  SessionOptions options;
-  options.threads = threads;
   auto session = Session::create(model, plan, options);
   if (!session) return tl::unexpected(session.error());
   KVKEEP_TRY(session->prefill(tokens, progress));

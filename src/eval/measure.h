@@ -9,6 +9,7 @@
 #include "kvkeep/plan.h"
 #include "kvkeep/progress.h"
 #include "kvkeep/report.h"
+#include "kvkeep/session.h"
 
 namespace kvkeep {
 
@@ -17,7 +18,7 @@ std::vector<int32_t> random_tokens(int vocab, int n, uint64_t seed);
 
 // The cache after a prefill of the tokens under a plan.
 Result<CacheReport> measure_cache(const Model& model, const Plan& plan,
-                                  std::span<const int32_t> tokens, int threads,
+                                  std::span<const int32_t> tokens, const SessionOptions& options,
                                   const ProgressFn& progress = {});
 
 }  // namespace kvkeep

@@ -59,7 +59,7 @@ Result<std::vector<PresetBytes>> measure_presets(const DoctorOptions& options, c
     const auto plan = Plan::parse(preset.name);
     if (!plan) return tl::unexpected(plan.error());
     const auto cache = measure_cache(
-        model, *plan, tokens, options.common.threads,
+        model, *plan, tokens, {options.common.threads},
         unit_of(fn, static_cast<double>(rows.size()), static_cast<double>(presets().size())));
     if (!cache && cache.error().code == ErrorCode::cancelled) break;
     if (!cache && cache.error().code == ErrorCode::failed) return tl::unexpected(cache.error());

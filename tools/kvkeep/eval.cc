@@ -123,7 +123,8 @@ Result<Json> fit_plans(const EvalOptions& options, Inputs& in) {
   const int tokens = in.options.context;
   const auto prompt = random_tokens(in.model.info().vocab, tokens, in.options.seed);
   const MeasureBytes measure = [&](const Plan& plan, const ProgressFn& progress) {
-    return measure_cache(in.model, plan, prompt, in.options.threads, progress)
+    return measure_cache(in.model, plan, prompt, {in.options.threads, 0, in.options.calibration},
+                         progress)
         .map([](const CacheReport& report) { return report.bytes; });
   };
   const Plan f16 = *Plan::parse("f16");
