@@ -46,7 +46,7 @@ CAPTIONS = {
     "scale": "The stored scale: norm, least error, or (default) the one that keeps dot products:",
     "bytes-3.5": "Equal bytes, adapters of one sequence included, `--at-bytes 3.5`:",
     "bytes-4": "`--at-bytes 4`:",
-    "bytes-5.4": "`--at-bytes 5.4`, the least that `mikv-c` takes at this length:",
+    "bytes-5.4": "`--at-bytes 5.4`, where `mikv-c` fits as well:",
 }
 CALIBRATION = os.path.join("models", "kvkeep-5m-f16.aqua2.kvcal")
 DOC = os.path.join(measure_quality.ROOT, "docs", "aqua.md")
