@@ -65,7 +65,7 @@ TEST(AttentionError, TellsLayersAndHeadsApart) {
     EXPECT_EQ(metric(row, "tokens"), 96);
     EXPECT_EQ(row.cache.tokens, 128);
   }
-  EXPECT_LT(metric(result.rows[0], "worst"), 1e-3);
+  EXPECT_LT(metric(result.rows[0], "worst"), 2e-3);
   EXPECT_LT(metric(result.rows[1], "mean"), 0.3 * metric(result.rows[2], "mean"));
 }
 

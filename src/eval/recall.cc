@@ -64,7 +64,8 @@ struct Chat {
     return {};
   }
 
-  // What the model says before the task's end.
+  // What the model says before the task's end, or before the context is full: a wrong answer may
+  // be longer than the room that the right one takes.
   Result<std::string> answer() {
     std::vector<int32_t> said;
     while (said.size() < static_cast<size_t>(task.answer_tokens)) {
@@ -76,6 +77,7 @@ struct Chat {
         unfed = {token};
         return last.substr(0, stop);
       }
+      if (session.tokens() == session.context()) break;
       const auto start = Clock::now();
       KVKEEP_TRY(session.step(token));
       score.seconds += std::chrono::duration<double>(Clock::now() - start).count();

@@ -59,7 +59,7 @@ class BadUsage(CliTest):
         self.assert_refused("eval", "--data", MODEL, says="kvkeep-5m-f16.gguf:1: not a JSON")
         for size in ("x", "0", "-5%", "101%", "17"):
             self.assert_refused("eval", "--at-bytes", size, "-c", "64", says="bits per value")
-        self.assert_refused("eval", "--at-bytes", "20%", "--plans", "rtn2", "-c", "64",
+        self.assert_refused("eval", "--at-bytes", "10%", "--plans", "rtn2", "-c", "64",
                             says="rtn2")
 
     def test_isa(self):
