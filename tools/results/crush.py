@@ -63,14 +63,16 @@ def keep1(results_dir):
         rows.setdefault(row["preset"], {})[row["task"]] = row
     body = []
     for plan, tasks in rows.items():
+        if "kld" not in tasks:
+            continue
         cache, kld = tasks["kld"]["cache"], tasks["kld"]["metrics"]
-        suite = [tasks[task]["metrics"] for task in ("lines", "kv_recall", "passkey")
-                 if task in tasks]
-        mean = sum(metrics["accuracy"] for metrics in suite) / max(len(suite), 1)
+        suite = [tasks[task]["metrics"] if task in tasks else None
+                 for task in ("lines", "kv_recall", "passkey")]
+        mean = "" if None in suite else f"{sum(m['accuracy'] for m in suite) / len(suite):.3f}"
         body.append([f"`{plan}`", f"{cache['bits_per_value_marginal']:.2f}",
                      f"{cache['bits_per_value']:.2f}", f"{cache['compression_factor']:.2f}",
                      f"{kld['mean']:.4f}", f"{100 * kld['top1_changed']:.1f} %",
-                     *(quality.share(metrics) for metrics in suite), f"{mean:.3f}"])
+                     *(quality.share(metrics) if metrics else "" for metrics in suite), mean])
     titles = ["plan", "marginal:", "all-in:", "factor:", "KLD:", "argmax changed:", "lines:",
               "kv_recall:", "passkey:", "mean of the three:"]
     return common.table(titles, body) + "\n\n" + common.provenance(result)
