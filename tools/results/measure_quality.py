@@ -27,6 +27,9 @@ EQUAL = "lines kld passkey"
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": ("ppl kld lines passkey", [],
               f"f16 mikv-4 mikv mikv-c mikv-int8 mikv-int4 rtn2 {EVICTION}"),
+    "predicted": ("kld lines", ["--limit", "4096", "--samples", "10"],
+                  "f16 higgs2 higgs2-c higgs3 higgs4 turbo3 turbo4 kivi2 aqua2 aqua3 aqua2-hot "
+                  "keep2 keep1 kvcrush d2o"),
     "uniform": ("kld lines passkey", [],
                 "f16 q8_0 q4_0 q4_0-rot rtn4 rtn4:low=u4gt rtn3 rtn3:low=u3gt"),
     "keys": ("kld lines passkey", [],

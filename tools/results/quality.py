@@ -1,6 +1,7 @@
 """What plans cost in quality: tables of results/eval-*.json, outputs of `kvkeep eval --json`.
 
 eval-suite.json        the presets, each with its own bytes
+eval-predicted.json    the presets of grids, cross-layer prediction and representatives
 eval-uniform.json      every token at the same bits
 eval-keys.json         keys of the low tier at more bits than its values
 eval-bytes-*.json      plans at equal bytes (--at-bytes): those of rtn4, rtn3 and mikv
@@ -93,11 +94,34 @@ def section(result, title, text, body):
     return "\n\n".join([f"## {title}", text, protocol(result), body, common.provenance(result)])
 
 
+def by_depth(result, task):
+    """Accuracy of a task at each depth of the context, one row a plan."""
+    rows = [row for row in result["results"] if row["task"] == task and row.get("cells")]
+    if not rows:
+        return ""
+    depths = sorted({cell["depth"] for cell in rows[0]["cells"]})
+
+    def mean(row, depth):
+        cells = [cell for cell in row["cells"] if cell["depth"] == depth]
+        asked = sum(cell["n"] for cell in cells)
+        return f"{sum(cell['value'] * cell['n'] for cell in cells) / asked:.2f}"
+    titles = [f"`{task}` by depth"] + [f"{100 * depth:.0f} %:" for depth in depths]
+    return "\n\n" + common.table(titles, [[f"`{row['preset']}`"] + [mean(row, d) for d in depths]
+                                          for row in rows])
+
+
 def suite(result):
     return section(result, "Quality of the presets",
                    "Every preset at its own size. Bits are per cached value, everything counted, "
                    "at the end of the first task; window is the newest tokens that are "
                    "pinned exact then. The question comes after the compression.",
+                   pivot(result) + by_depth(result, "lines") + by_depth(result, "passkey"))
+
+
+def predicted(result):
+    return section(result, "Grids, prediction and representatives",
+                   "HIGGS, TurboQuant and KIVI as rivals, AQUA-KV and what is composed with it. "
+                   "Adapters of `aqua*` and `keep*` are charged to this one sequence.",
                    pivot(result))
 
 
@@ -178,7 +202,8 @@ def cell(rows, place, show, heat):
     return f"{HEAT[heat[place]]} {show(row['metrics'])} ({row['cache']['bits_per_value']:.2f})"
 
 
-PARTS = {"eval-suite.json": suite, "eval-uniform.json": uniform, "eval-keys.json": keys,
+PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
+         "eval-uniform.json": uniform, "eval-keys.json": keys,
          "eval-bytes-rtn4.json": at_bytes, "eval-bytes-rtn3.json": at_bytes,
          "eval-bytes-mikv.json": at_bytes, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}

@@ -30,6 +30,16 @@ class Quality(unittest.TestCase):
         self.assertIn("`ppl` 6,144 scored tokens of up to 2048 tokens; `lines` 20 samples", text)
         self.assertIn("By `kvkeep eval` on a cpu", text)
 
+    def test_depths(self):
+        cells = [{"length": 2048, "depth": 0.1, "value": 1, "n": 1},
+                 {"length": 1024, "depth": 0.1, "value": 0.5, "n": 3},
+                 {"length": 2048, "depth": 0.3, "value": 0, "n": 4}]
+        lines = {**row("lines", "mikv", "", {"samples": 20}, LINES), "cells": cells}
+        self.assertEqual(quality.by_depth(result(lines), "lines").split("\n")[2:],
+                         ["| `lines` by depth | 10 % | 30 % |", "|---|---:|---:|",
+                          "| `mikv` | 0.62 | 0.00 |"])
+        self.assertEqual(quality.by_depth(result(lines), "passkey"), "")
+
     def test_intervals_of_other_metrics(self):
         metrics = {"f1": 0.5, "low": 0.4, "high": 0.6, "rouge": 0.3, "rouge_low": 0.2,
                    "rouge_high": 0.35}
