@@ -1,9 +1,10 @@
 """Measures what keep1 is made of, and its rivals, into results/eval-keep1.json (see crush.py).
 
-usage: measure_keep1.py      (after ./dev build)
+usage: measure_keep1.py TRAIN.txt VALID.txt     (after ./dev build)
 
-Every plan with a predictor is calibrated first, beside a link to the model in build/keep1: a file
-for a plan stays there until the model is newer. Started again, it goes on where it stopped; delete
+Every plan with a predictor is calibrated on TRAIN first, beside a link to the model in build/keep1:
+a file for a plan stays there until the model is newer. Divergence is measured on VALID, which no
+calibration saw. Started again, it goes on where it stopped; delete
 the result to measure anew.
 """
 
@@ -11,12 +12,14 @@ import concurrent.futures
 import os
 import re
 import subprocess
+import sys
 
 import common
 import measure_quality
 from measure_quality import ROOT
 
 NAME = "eval-keep1.json"
+COMMAND = "tools/results/measure_keep1.py books-train.txt books-valid.txt"
 MODEL = os.path.join("models", "kvkeep-5m-f16.gguf")
 FOLDER = os.path.join("build", "keep1")
 LINK = os.path.join(FOLDER, "model.gguf")
@@ -33,12 +36,12 @@ TASKS = {"kld": ["--limit", "4096"], "lines": ["--samples", "6"], "kv_recall": [
          "passkey": ["--samples", "10"]}
 
 
-def calibrate(plan):
+def calibrate(plan, text):
     path = os.path.join(ROOT, FOLDER, re.sub(r"\W+", "-", plan) + ".kvcal")
     if os.path.exists(path) and os.path.getmtime(path) > os.path.getmtime(os.path.join(ROOT, LINK)):
         return
     subprocess.run([measure_quality.KVKEEP, "calibrate", "-m", LINK, "-t", "1", "--plan", plan,
-                    "-o", path], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                    "--text", text, "-o", path], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
 
 
@@ -57,7 +60,7 @@ def measure(task, plans, more=()):
     for row, plan in zip(found["results"], plans):
         row["preset"] = plan
     with measure_quality.WRITING:
-        measure_quality.write(NAME, {**found, "command": "tools/results/measure_keep1.py",
+        measure_quality.write(NAME, {**found, "command": COMMAND,
                                      "results": rows() + found["results"]})
 
 
@@ -66,12 +69,16 @@ def bits_of_keep1():
                 if (row["task"], row["preset"]) == ("kld", "keep1"))
 
 
-def main():
+def main(arguments):
+    if len(arguments) != 2:
+        sys.exit(__doc__)
+    train, valid = map(os.path.abspath, arguments)
+    TASKS["kld"] += ["--text", valid]
     os.makedirs(os.path.join(ROOT, FOLDER), exist_ok=True)
     if not os.path.islink(os.path.join(ROOT, LINK)):
         os.symlink(os.path.join(ROOT, MODEL), os.path.join(ROOT, LINK))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(calibrate, CALIBRATED))
+        list(pool.map(lambda plan: calibrate(plan, train), CALIBRATED))
         measure("kld", ["keep1"])
         at_bytes = ["--at-bytes", f"{bits_of_keep1():.2f}"]
         jobs = [pool.submit(measure, "kld", PLAIN + CALIBRATED),
@@ -84,4 +91,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
