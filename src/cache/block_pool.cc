@@ -1,6 +1,7 @@
 #include "cache/block_pool.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -16,7 +17,7 @@ namespace {
 constexpr size_t kSmallRun = size_t{128} << 10;
 constexpr size_t kLargeRun = size_t{2} << 20;    // one huge page
 constexpr size_t kLargePool = size_t{16} << 20;  // from here on runs are large
-constexpr size_t kPage = 4096;
+const size_t kPage = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -71,6 +72,7 @@ BlockPool::Run BlockPool::map_small_run() {
   if (region_left_ == 0) {
     const size_t rest = kLargeRun % run.bytes;
     region_ = map_aligned(kLargeRun);
+    ::madvise(region_, kLargeRun, MADV_NOHUGEPAGE);  // one touch takes one page until it is full
     if (rest) ::munmap(region_ + (kLargeRun - rest), rest);
     region_bytes_ = region_left_ = kLargeRun - rest;
     region_whole_ = rest == 0;
@@ -228,7 +230,9 @@ void BlockPool::trim() {
     const size_t before = touched_bytes(run);
     run.touched = run.end();
     const size_t bytes = touched_bytes(run);
-    if (bytes < before) ::madvise(run.data + bytes, before - bytes, MADV_DONTNEED);
+    if (bytes == before) continue;
+    ::madvise(run.data, run.bytes, MADV_NOHUGEPAGE);  // or the kernel would fill it up again
+    ::madvise(run.data + bytes, before - bytes, MADV_DONTNEED);
     resident_ -= before - bytes;
   }
 }

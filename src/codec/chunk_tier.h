@@ -45,7 +45,7 @@ class ChunkTier {
   void release();  // gives the scratch back
 
   size_t bytes() const;               // of this sequence: chunks and their list
-  size_t code_bytes() const;          // of these, indices of grid points
+  size_t code_bytes() const;          // of these, grid indices and references
   size_t scale_bytes() const;         // of these, scales, means and what a header holds
   size_t shared_chunk_bytes() const;  // of these, in chunks that forks hold as well
   size_t scratch_bytes() const;

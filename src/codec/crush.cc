@@ -80,7 +80,7 @@ std::vector<int> Crush::pick(const std::vector<float>& dots, int count) const {
       for (size_t row = 0; row < n; ++row) sum += std::max(taken(row, by) - best[row], 0.0f);
       const bool is_new =
           std::find(picked.begin(), picked.end(), static_cast<int>(by)) == picked.end();
-      if (is_new && sum > most) most = sum, next = by;
+      if (is_new && !(sum <= most)) most = sum, next = by;  // also where a sum is not a number
     }
     picked.push_back(static_cast<int>(next));
     for (size_t row = 0; row < n; ++row) best[row] = std::max(best[row], taken(row, next));

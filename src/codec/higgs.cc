@@ -98,7 +98,10 @@ float Higgs::scale_of(const float* rotated, const uint8_t* indices, float rms) c
   look_up(*grid_, indices, d_ / grid_->p, 1.0f, points.data());
   const double along = dot(rotated, points.data(), d_);
   if (!(along > 0)) return rms;
-  if (scale_ == HiggsScale::unbiased) return static_cast<float>(dot(rotated, rotated, d_) / along);
+  if (scale_ == HiggsScale::unbiased) {
+    const double scale = dot(rotated, rotated, d_) / along;
+    return scale <= 65504.0 ? static_cast<float>(scale) : rms;  // f16's largest
+  }
   return static_cast<float>(along / dot(points.data(), points.data(), d_));
 }
 

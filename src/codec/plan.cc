@@ -208,6 +208,12 @@ Result<void> check_chunks(const Plan& plan) {
   if (plan.slot("budget").method != "uniform")
     return bad_input("plan: slot 'budget', {}: allowed with low=chunk is uniform",
                      plan.slot("budget").method);
+  if (plan.slot("budget").param("align") != "rows")
+    return bad_input("plan: slot 'budget', align={}: allowed with low=chunk is rows",
+                     plan.slot("budget").param("align"));
+  if (low.param("v") == "none" && (predictor.method == "none" || predictor.param("base") == "none"))
+    return bad_input("plan: slot 'low', chunk: v=none needs a predictor of values; {} is none",
+                     predictor.method == "none" ? "predictor" : "base");
   if (plan.slot("representatives").method != "none")
     return bad_input("plan: slot 'representatives', {}: allowed with low=chunk is none",
                      plan.slot("representatives").method);

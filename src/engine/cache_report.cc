@@ -32,7 +32,8 @@ int64_t least_readable(const CompressedAttention& site) {
   return least;
 }
 
-// Newest tokens that are exact in every head: all heads pin the same, and some may hold all tokens.
+// Newest tokens that are exact in every head: all heads pin the same or the first
+// the fewest, and some may hold all tokens.
 int exact_window(const CompressedAttention& site) {
   bool all = true;
   for (int layer = 0; layer < site.shape().layers; ++layer)

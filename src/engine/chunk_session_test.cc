@@ -48,7 +48,7 @@ std::vector<float> journey(Session* s) {
 
 TEST(ChunkSession, SameBitsForAnyNumberOfThreads) {
   for (const char* plan :
-       {"aqua2:low.rows=16", "keep2:low.rows=16", "keep1:predictor=crush:base=none"}) {
+       {"aqua2:low.rows=16", "keep2:low.rows=16", "keep1:predictor=crush:base=none,low.v=p4n16"}) {
     Session one = session(plan), two = session(plan, 2);
     EXPECT_EQ(journey(&one), journey(&two)) << plan;
     EXPECT_EQ(one.report().bytes, two.report().bytes);
@@ -129,7 +129,7 @@ TEST(ChunkSession, ForksShareChunksAndRollbackStopsAtThem) {
 // Layer 0 is made of token numbers: those that stand there, not those that were taken back.
 TEST(ChunkSession, TokenNumbersFollowRollbackAndForks) {
   const auto tokens = some_tokens(100);
-  const char* plan = "keep1:predictor=none,window=20";
+  const char* plan = "keep1:predictor=none,window=20,low.v=p4n16";
   Session straight = session(plan), winding = session(plan);
   for (Session* s : {&straight, &winding}) ASSERT_TRUE(s->prefill(std::span(tokens).first(30)));
   for (int i = 0; i < 6; ++i) ASSERT_TRUE(winding.step(7));

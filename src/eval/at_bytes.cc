@@ -63,7 +63,8 @@ Result<Plan> with_keep(const Plan& plan, double keep) {
   const size_t colon = typed.find(':');
   const std::string name = typed.substr(0, colon), of = plan.slot("budget").method;
   // Whole blocks, so that bytes rise by single blocks.
-  const bool align = of == "uniform" && typed.find("align=") == std::string::npos;
+  const bool align = of == "uniform" && plan.slot("low").method != "chunk" &&
+                     typed.find("align=") == std::string::npos;
   if (typed.find("budget=") != std::string::npos || name.find('=') != std::string::npos) {  // slots
     std::string text = plan.canonical();
     const auto replace = [&](const std::string& param, const std::string& value) {

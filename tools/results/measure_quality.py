@@ -36,12 +36,12 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
              "f16 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre rtn3:low.k=u4gt "
              "rtn3:low.k=u4gt,transform=centre mikv:keep=0.03,low.k=u4gt,transform=centre "
              "mikv-int4:low.k=u4"),
-    "bytes-rtn4": (EQUAL, ["--at-bytes", "5.37"],
+    "bytes-rtn4": (EQUAL, ["--at-bytes", "5.11"],
                    "f16 rtn4 mikv-c mikv-c:low.v=u2 mikv-c:transform=none mikv:low=u3 "
                    f"mikv-c:low=u4gt {EVICTION}"),
-    "bytes-rtn3": (EQUAL, ["--at-bytes", "4.03"],
+    "bytes-rtn3": (EQUAL, ["--at-bytes", "4.04"],
                    f"f16 rtn3 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre {EVICTION}"),
-    "bytes-mikv": (EQUAL, ["--at-bytes", "6.56"],
+    "bytes-mikv": (EQUAL, ["--at-bytes", "6.09"],
                    f"f16 mikv mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 {EVICTION}"),
     "selectors": ("kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],
                   "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "

@@ -59,15 +59,15 @@ What any scorer must beat. `recency` with sinks is StreamingLLM."""),
     ("Budgets", ["uniform", "pyramid", "shares", "ada"],
      ["snapkv", "pyramidkv", "adakv", "mikv", "mikv:budget=pyramid", "mikv:budget=ada"], """
 The same sum of tokens, spread differently; pinned tokens are the same in every head. `uniform`
-gives every head the same. `shares` follows a given map (of layers or of heads, found by
-whatever means). `pyramid` takes from deep layers and gives to the first, along a line. `ada`
-lets the kv_heads of a layer compete: each head's scores are brought to a sum of 1, the best of
-the layer stay wherever they are, and no head gets less than its pinned tokens and `floor` of
-the mean. It is allocated when a prompt is compressed and again when the text has grown by a
-quarter; with `quota=fixed` once. Only rows that are still there compete, so nothing drifts
-from turn to turn. What a head does not hold is freed: heads have tiers of their own, and the
-last block of each is the only slack. The rows below are `snapkv` and `mikv` under three
-budgets."""),
+gives every head the same, or with `align=blocks` the nearest whole blocks. `shares` follows a
+given map (of layers or of heads, found by whatever means). `pyramid` takes from deep layers and
+gives to the first, along a line. `ada` lets the kv_heads of a layer compete: each head's scores
+are brought to a sum of 1, the best of the layer stay wherever they are, and no head gets less
+than its pinned tokens and `floor` of the mean. It is allocated when a prompt is compressed and
+again when the text has grown by a quarter; with `quota=fixed` once. Only rows that are still
+there compete, so nothing drifts from turn to turn. What a head does not hold is freed: heads have
+tiers of their own, and the last block of each is the only slack. The rows below are `snapkv` and
+`mikv` under three budgets."""),
 ]
 
 MEASURED = """

@@ -3,11 +3,12 @@
 // Of T tokens, H = max(ceil(keep * T), max(sinks, prefix) + window) stay exact or high in the mean
 // head, and the next best mid_keep * T stand on the middle level, if there is one. A method spreads
 // that sum over the heads: evenly, by depth, by the scores of their tokens. The rest holds for all
-// methods. In every head the newest max(window, floor(recent * H)) and the first max(sinks, prefix)
-// are pinned, and what is left of its places goes to the best scores (MiKV and H2O take half and
-// half). The middle level gives mid_recent of its places to the newest below those. Where the high
-// tier is coded, the exact tier holds the sinks and the newest `window` alone. With quota=fixed all
-// is a share of the prompt and stays what it was.
+// methods. In every head (but those with a block less under align=blocks) the newest max(window,
+// floor(recent * H)) and the first max(sinks, prefix) are pinned, and what is left of its places
+// goes to the best scores (MiKV and H2O take half and half). The middle level gives mid_recent of
+// its places to the newest below those. Where the high tier is coded, the exact tier holds the
+// sinks and the newest `window` alone. With quota=fixed all is a share of the prompt and stays what
+// it was.
 //
 // A method is one .cc file and one row in methods.inc. Const members may be called from several
 // threads.
