@@ -1,5 +1,6 @@
 #include "eval/bench/synthetic.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/fail.h"
@@ -75,7 +76,8 @@ Result<std::unique_ptr<SyntheticCache>> SyntheticCache::make_filled(const Plan& 
                                                                     bool compressed) {
   RopeConfig rope;
   rope.dim = shape.head_dim;
-  auto pipeline = Pipeline::make(plan, {shape.layers, shape.kv_heads, shape.head_dim, shape.tokens,
+  const int context = std::max(shape.tokens, kPrototypeBlocks * kBlockTokens);
+  auto pipeline = Pipeline::make(plan, {shape.layers, shape.kv_heads, shape.head_dim, context,
                                         std::move(rope), shape.gqa_ratio});
   if (!pipeline) return tl::unexpected(pipeline.error());
   std::unique_ptr<SyntheticCache> made(new SyntheticCache(*std::move(pipeline), shape));
