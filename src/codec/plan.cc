@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/fail.h"
+#include "codec/merge.h"
 #include "codec/registry.h"
 
 namespace kvkeep {
@@ -227,7 +228,7 @@ Result<void> check_chunks(const Plan& plan) {
 Result<void> check_eviction(const Plan& plan) {
   const Plan::Slot& budget = plan.slot("budget");
   const std::string& low = plan.slot("low").method;
-  const bool merges = low == "d2o" || low == "kvmerger";
+  const bool merges = Merger::is(plan.slot("low"));
   if (low != "drop" && !merges) return {};
   if (budget.number("keep") == 0 && budget.number("window") == 0)
     return bad_input(

@@ -3,6 +3,7 @@
 import unittest
 
 import quality
+import readme
 
 
 def row(task, preset, plan, protocol, metrics):
@@ -39,6 +40,18 @@ class Quality(unittest.TestCase):
                          ["| `lines` by depth | 10 % | 30 % |", "|---|---:|---:|",
                           "| `mikv` | 0.62 | 0.00 |"])
         self.assertEqual(quality.by_depth(result(lines), "passkey"), "")
+
+    def test_readme(self):
+        def plan(preset, marginal, mean):
+            rows = [row("kld", preset, "", {}, {"mean": mean}), row("lines", preset, "", {}, LINES)]
+            for each in rows:
+                each["cache"]["bits_per_value_marginal"] = marginal
+            return rows
+        text = readme.table([result(*plan("mikv", 3.456, 0.1234)),
+                             result(*plan("mikv", 1.0, 9.0), *plan("keep1", 1.54, 0.05))])
+        self.assertIn("| 3.5 | 0.123 | 88 % |", text)
+        self.assertIn("| 1.5 (3.5) | 0.050 | 88 % |", text)
+        self.assertEqual(text.count("`mikv`"), 1)
 
     def test_intervals_of_other_metrics(self):
         metrics = {"f1": 0.5, "low": 0.4, "high": 0.6, "rouge": 0.3, "rouge_low": 0.2,
