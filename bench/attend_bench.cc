@@ -101,10 +101,13 @@ int run(int argc, char** argv) {
   CLI::App app("ns per kv head and token of the block kernels, blocks in cache");
   bool json = false;
   int rounds = 7, head_dim = 128, heads = 4;
+  std::string isa, only;
   app.add_flag("--json", json, "print one JSON object");
   app.add_option("--rounds", rounds, "measured rounds")->check(CLI::Range(1, 1000));
   app.add_option("--head-dim", head_dim, "channels of a head")
       ->check(CLI::IsMember({8, 16, 32, 64, 80, 96, 128, 256, 512}));
+  app.add_option("--isa", isa, "this instruction set alone");
+  app.add_option("--layout", only, "this layout alone, as u4");
   app.add_option("--gqa-ratio", heads, "query heads of a kv head")->check(CLI::Range(1, 16));
   CLI11_PARSE(app, argc, argv);
   nlohmann::json results = nlohmann::json::array();
@@ -119,6 +122,8 @@ int run(int argc, char** argv) {
       const bool integer = row % 2 == 1;
       if ((id == 0 && integer) || by_channel(static_cast<LayoutId>(id))) continue;
       const Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
+      if ((!isa.empty() && isa != table->name) || (!only.empty() && only != layout_name(layout)))
+        continue;
       const Times t = measure(*table, layout, integer, head_dim, heads, rounds);
       results.push_back({{"isa", table->name},
                          {"layout", layout_name(layout)},

@@ -21,7 +21,7 @@ DecodeAttention::DecodeAttention(const Pipeline* pipeline, const HeadCounts& hea
 
 size_t DecodeAttention::scratch_bytes() const {
   return exact_q_.bytes() + coded_q_.bytes() + outs_.bytes() + weights_.bytes() + maxima_.bytes() +
-         block_logits_.bytes() + chunk_rows_.bytes() +
+         scratch_.bytes() +
          query_codes_.capacity() * sizeof(QueryCodes) + states_.capacity() * sizeof(AttentionState);
 }
 
@@ -58,9 +58,6 @@ void DecodeAttention::prepare_coded(HeadIndex head, int epoch) {
 void DecodeAttention::plan_items(const Sequence& cache, int layer) {
   items_.clear();
   const auto group = static_cast<size_t>(heads_.gqa_ratio);
-  // Items run at once on different cores and write their states block by block. The gap keeps those
-  // of two items out of one cache line, and of the pair of lines that processors fetch together.
-  const size_t per_item = group + 128 / sizeof(AttentionState);
   size_t rows = 0;
   for (int h = 0; h < heads_.kv_heads; ++h) {
     for (int level = 0; level < cache.levels(); ++level) {
@@ -71,20 +68,19 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
         const int epoch = stored.coded ? transforms.epoch({layer, h}, b) : 0;
         end = std::min(b + kRangeBlocks, blocks);
         if (stored.coded) end = std::min(end, transforms.last_block({layer, h}, epoch));
-        items_.push_back({h, level, epoch, b, end, items_.size() * per_item, rows});
+        items_.push_back({h, level, epoch, b, end, items_.size() * group, rows});
         if (stored.scored) rows += static_cast<size_t>(end - b) * group;
       }
     }
     const int cold = chunks_ ? (chunks_->rows() + kBlockTokens - 1) / kBlockTokens : 0;
     for (int b = 0; b < cold; b += kRangeBlocks)
       items_.push_back(
-          {h, kChunks, 0, b, std::min(b + kRangeBlocks, cold), items_.size() * per_item, rows});
+          {h, kChunks, 0, b, std::min(b + kRangeBlocks, cold), items_.size() * group, rows});
   }
   weights_.resize(rows * kBlockTokens);
   maxima_.resize(rows);
   outs_.resize(items_.size() * group * static_cast<size_t>(stride_));
-  std::memset(outs_.data(), 0, outs_.size() * sizeof(float));
-  states_.assign(items_.size() * per_item, {});
+  states_.assign(items_.size() * group, {});
   float* out = outs_.data();
   for (const Item& item : items_)
     for (size_t h = 0; h < group; ++h, out += stride_) states_[item.state + h].out = out;
@@ -130,22 +126,22 @@ void DecodeAttention::softmax_step(float* logits, int count, AttentionState* sta
 }
 
 // Rows in chunks are float32 rows already: products with the exact query, block by block.
-void DecodeAttention::attend_chunks(const Item& item, float* block_logits, float* keys) {
+void DecodeAttention::attend_chunks(const Item& item, const Scratch& scratch) {
   const KernelTable& table = kernels();
   const int group = heads_.gqa_ratio, d = heads_.head_dim;
   const float* q = exact_q_.data() + item.kv_head * group * stride_;
-  AttentionState* states = states_.data() + item.state;
-  float* values = keys + kBlockTokens * d;
+  AttentionState* states = scratch.states;
+  float *keys = scratch.rows, *values = keys + kBlockTokens * d;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int first = b * kBlockTokens, count = std::min(kBlockTokens, chunks_->rows() - first);
     chunks_->read(item.kv_head, first, count, keys, values);
     for (int h = 0; h < group; ++h) {
-      float* logits = block_logits + h * kBlockTokens;
+      float* logits = scratch.logits + h * kBlockTokens;
       for (int t = 0; t < count; ++t) logits[t] = table.dot(q + h * stride_, keys + t * d, d);
     }
-    softmax_step(block_logits, count, states, nullptr);
+    softmax_step(scratch.logits, count, states, nullptr);
     for (int h = 0; h < group; ++h) {
-      const float* weights = block_logits + h * kBlockTokens;
+      const float* weights = scratch.logits + h * kBlockTokens;
       for (int t = 0; t < count; ++t)
         table.add_scaled(values + t * d, d, weights[t], states[h].out);
     }
@@ -153,7 +149,7 @@ void DecodeAttention::attend_chunks(const Item& item, float* block_logits, float
 }
 
 void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item& item,
-                                   float* block_logits) {
+                                   const Scratch& scratch) {
   const Level& level = pipeline_->levels()[static_cast<size_t>(item.level)];
   const Tier& tier = cache.tier(layer, item.kv_head, item.level);
   const KernelTable& table = kernels();
@@ -163,12 +159,12 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
       (integer(level) ? table.accumulate_codes
                       : table.accumulate_block)[static_cast<size_t>(level.v.id)];
   const Transforms::Chain& chain = pipeline_->transforms().chain({layer, item.kv_head}, item.epoch);
-  AttentionState* states = states_.data() + item.state;
+  AttentionState* states = scratch.states;
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
     const bool last = b + 1 == tier.blocks();  // of the tier: the next item mostly goes on there
     const size_t block = item.weights + static_cast<size_t>((b - item.first_block) * group);
-    float* logits = level.scored ? weights_.data() + block * kBlockTokens : block_logits;
+    float* logits = level.scored ? weights_.data() + block * kBlockTokens : scratch.logits;
     score_block(item, tier.k_part(b), last ? nullptr : tier.k_part(b + 1), count, logits);
     for (const auto& transform : chain) {
       if (!level.coded || !transform->has_bias()) continue;
@@ -191,6 +187,34 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
   if (!level.coded) return;
   for (auto it = chain.rbegin(); it != chain.rend(); ++it)
     (*it)->inverse_value(states[0].out, group, stride_);
+}
+
+// Floats of one worker's scratch. Processors fetch lines ahead of those a core writes, up to the end
+// of a page: without a page between two workers each would take lines away from the other, block
+// after block, and two cores would be 1.3 times as fast as one.
+size_t DecodeAttention::scratch_floats() const {
+  constexpr int kPage = 4096 / sizeof(float);
+  const int rows = chunks_ ? 2 * kBlockTokens * heads_.head_dim : 0;
+  return static_cast<size_t>(heads_.gqa_ratio * (kBlockTokens + stride_) + rows + kPage);
+}
+
+void DecodeAttention::attend_item(const Sequence& cache, int layer, const Item& item,
+                                  float* scratch) {
+  const auto group = static_cast<size_t>(heads_.gqa_ratio), stride = static_cast<size_t>(stride_);
+  float* outs = scratch + group * kBlockTokens;
+  std::memset(outs, 0, group * stride * sizeof(float));
+  std::vector<AttentionState> states(group);
+  for (size_t h = 0; h < group; ++h) states[h].out = outs + h * stride;
+  const Scratch own{scratch, outs + group * stride, states.data()};
+  if (item.level == kChunks)
+    attend_chunks(item, own);
+  else
+    attend_range(cache, layer, item, own);
+  for (size_t h = 0; h < group; ++h) {
+    AttentionState& result = states_[item.state + h];
+    std::memcpy(result.out, states[h].out, stride * sizeof(float));
+    result.max = states[h].max, result.sum = states[h].sum;
+  }
 }
 
 // The mass of an item's slots: exp(logit - max) / sum of the whole softmax, over the group.
@@ -256,18 +280,10 @@ void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* 
   chunks_ = chunks;
   prepare_queries(layer, q);
   plan_items(*cache, layer);
-  const size_t per_worker = static_cast<size_t>(heads_.gqa_ratio * kBlockTokens);
-  block_logits_.resize(static_cast<size_t>(pool->size()) * per_worker);
-  const auto rows = static_cast<size_t>(2 * kBlockTokens * heads_.head_dim);
-  if (chunks) chunk_rows_.resize(static_cast<size_t>(pool->size()) * rows);
+  scratch_.resize(static_cast<size_t>(pool->size()) * scratch_floats());
   pool->run(static_cast<int64_t>(items_.size()), [&](int64_t i, int worker) {
-    const Item& item = items_[static_cast<size_t>(i)];
-    float* logits = block_logits_.data() + static_cast<size_t>(worker) * per_worker;
-    if (item.level == kChunks) {
-      attend_chunks(item, logits, chunk_rows_.data() + static_cast<size_t>(worker) * rows);
-    } else {
-      attend_range(*cache, layer, item, logits);
-    }
+    attend_item(*cache, layer, items_[static_cast<size_t>(i)],
+                scratch_.data() + static_cast<size_t>(worker) * scratch_floats());
   });
   pool->run(heads_.kv_heads,
             [&](int64_t h, int) { finish_head(cache, layer, static_cast<int>(h), out); });

@@ -63,8 +63,16 @@ class DecodeAttention {
   void score_block(const Item& item, const std::byte* part, const std::byte* next, int count,
                    float* logits);
   void softmax_step(float* logits, int count, AttentionState* states, float* maxima) const;
-  void attend_chunks(const Item& item, float* block_logits, float* keys);
-  void attend_range(const Sequence& cache, int layer, const Item& item, float* block_logits);
+  // What a worker writes block after block.
+  struct Scratch {
+    float* logits;  // [gqa_ratio][64]
+    float* rows;    // keys, values [64][head_dim], with chunks only
+    AttentionState* states;
+  };
+  size_t scratch_floats() const;
+  void attend_item(const Sequence& cache, int layer, const Item& item, float* scratch);
+  void attend_chunks(const Item& item, const Scratch& scratch);
+  void attend_range(const Sequence& cache, int layer, const Item& item, const Scratch& scratch);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);
 
@@ -77,10 +85,9 @@ class DecodeAttention {
   AlignedBuffer<float> outs_;            // [states][stride]
   AlignedBuffer<float> weights_;         // of scored levels: exp(logit - maximum) [rows][64],
   AlignedBuffer<float> maxima_;          // the maximum [rows]; a row is (block, q_head)
-  AlignedBuffer<float> block_logits_;    // [workers][gqa_ratio][64]
-  AlignedBuffer<float> chunk_rows_;      // [workers][keys, values][64][head_dim], with chunks only
+  AlignedBuffer<float> scratch_;         // [workers][logits, outs, rows of chunks, a page]
   std::vector<QueryCodes> query_codes_;  // [epochs][levels][q_heads]
-  std::vector<AttentionState> states_;   // [items][gqa_ratio, and a gap]
+  std::vector<AttentionState> states_;   // [items][gqa_ratio]
   std::vector<Item> items_;
   std::vector<AttentionState> totals_;  // [q_heads]
 };
