@@ -1,7 +1,7 @@
 """What the adapters of llama.cpp and its relatives share: README.md has the questions they answer.
 
-An engine is a module's object with its names for the same few calls (see rival_llama_cpp.py). Its
-modes are cache types with flash attention on ("fa") and off; values are quantized only with it.
+An engine (engine.py) makes the calls. Modes are cache types with flash attention on ("fa") and off;
+values are quantized only with it.
 """
 
 import json

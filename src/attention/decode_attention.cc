@@ -21,8 +21,8 @@ DecodeAttention::DecodeAttention(const Pipeline* pipeline, const HeadCounts& hea
 
 size_t DecodeAttention::scratch_bytes() const {
   return exact_q_.bytes() + coded_q_.bytes() + outs_.bytes() + weights_.bytes() + maxima_.bytes() +
-         scratch_.bytes() +
-         query_codes_.capacity() * sizeof(QueryCodes) + states_.capacity() * sizeof(AttentionState);
+         scratch_.bytes() + query_codes_.capacity() * sizeof(QueryCodes) +
+         states_.capacity() * sizeof(AttentionState);
 }
 
 void DecodeAttention::prepare_queries(int layer, const float* q) {
@@ -189,9 +189,9 @@ void DecodeAttention::attend_range(const Sequence& cache, int layer, const Item&
     (*it)->inverse_value(states[0].out, group, stride_);
 }
 
-// Floats of one worker's scratch. Processors fetch lines ahead of those a core writes, up to the end
-// of a page: without a page between two workers each would take lines away from the other, block
-// after block, and two cores would be 1.3 times as fast as one.
+// Floats of one worker's scratch. Processors fetch lines ahead of those a core writes, up to the
+// end of a page: without a page between two workers each would take lines away from the other,
+// block after block, and two cores would be 1.3 times as fast as one.
 size_t DecodeAttention::scratch_floats() const {
   constexpr int kPage = 4096 / sizeof(float);
   const int rows = chunks_ ? 2 * kBlockTokens * heads_.head_dim : 0;
@@ -226,6 +226,9 @@ void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
   Tier& tier = cache->tier(layer, item.kv_head, item.level);
   const KernelTable& table = kernels();
   size_t row = item.weights;
+  // Maxima mostly stay from block to block, and with them the exponential.
+  const auto group = static_cast<size_t>(heads_.gqa_ratio);
+  std::vector<float> factors(group);
   for (int b = item.first_block; b < item.last_block; ++b) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
     const auto size = static_cast<size_t>(count);
@@ -233,8 +236,10 @@ void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
     const bool each = tier.shape().head_scores > 0;
     for (int h = 0; h < heads_.gqa_ratio; ++h, ++row) {
       float* weights = weights_.data() + row * kBlockTokens;
-      float factor = rescale(maxima_[row], total[h].max) / total[h].sum;
-      factor = cast_ballots(pipeline_->scorer().ballot(), factor, rows, {weights, size});
+      const bool stays = b > item.first_block && maxima_[row] == maxima_[row - group];
+      float& known = factors[static_cast<size_t>(h)];
+      if (!stays) known = rescale(maxima_[row], total[h].max) / total[h].sum;
+      const float factor = cast_ballots(pipeline_->scorer().ballot(), known, rows, {weights, size});
       if (each) {
         float head_mass[kBlockTokens] = {};
         table.add_scaled(weights, count, factor, head_mass);

@@ -38,6 +38,9 @@ Pipeline::Ranking Pipeline::rank(const Sequence& cache, HeadIndex head, int leve
   ranking.scores.resize(ranking.slots.size());
   std::vector<int32_t> positions;
   std::vector<uint8_t> pinned;
+  positions.reserve(ranking.slots.size());
+  pinned.reserve(ranking.slots.size());
+  ranking.pins.reserve(ranking.slots.size());
   for (int slot : ranking.slots) {
     const int position = tier.position(slot);
     positions.push_back(position);
@@ -67,6 +70,7 @@ std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int lev
   for (size_t i = 0; i < orders.size(); ++i)
     orders[i] = demotion_order(ranking.pins[i], ranking.scores[i], i);
   std::vector<int> chosen;
+  chosen.reserve(static_cast<size_t>(count));
   for (size_t i : lowest(orders, count)) chosen.push_back(ranking.slots[i]);
   return chosen;
 }

@@ -15,6 +15,8 @@ struct Bf16Weights {
   static Vec load(const uint16_t* p) { return load_bf16(p); }
 };
 
+inline constexpr int kAheadBytes = 4096;  // fetched before they are needed, as in read_sum
+
 // Eight sums, more than an FMA's latency needs, keep enough loads in flight to stream from memory.
 template <class Weights>
 float dot_words(const uint16_t* w, const float* x, int64_t n) {
@@ -22,9 +24,11 @@ float dot_words(const uint16_t* w, const float* x, int64_t n) {
   Vec sums[kSums];
   for (Vec& sum : sums) sum = set(0.0f);
   int64_t j = 0;
-  for (; j + kSums * kLanes <= n; j += kSums * kLanes)
+  for (; j + kSums * kLanes <= n; j += kSums * kLanes) {
+    for (int i = 0; i < kSums * kLanes; i += 32) prefetch(w + j + i + kAheadBytes / 2);
     for (int i = 0; i < kSums; ++i)
       sums[i] = mul_add(Weights::load(w + j + i * kLanes), load(x + j + i * kLanes), sums[i]);
+  }
   for (; j + kLanes <= n; j += kLanes)
     sums[0] = mul_add(Weights::load(w + j), load(x + j), sums[0]);
   if (j < n) {
@@ -63,6 +67,7 @@ inline void gemv_q8_0(const void* w, const float* x, float* y, int64_t m, int64_
   for (int64_t i = 0; i < m; ++i) {
     Vec sums[2] = {set(0.0f), set(0.0f)};
     for (int64_t j = 0; j < n; j += kQ8Values, block += kQ8Bytes) {
+      prefetch(block + kAheadBytes);
       Vec& sum = sums[j / kQ8Values % 2];
       const auto* q = reinterpret_cast<const int8_t*>(block + 2);
       sum = mul_add(q8_scale(block), dot_q8_block(q, x + j), sum);

@@ -54,14 +54,14 @@ Result<LayoutPair> parse_layout_pair(const std::string& text) {
   return LayoutPair{*k, *v};
 }
 
-Result<Plan> plan_of(const LayoutPair& layouts, const std::string& attend) {
+Result<Plan> plan_of(const LayoutPair& layouts, const std::string& attend, int window) {
   const std::string end = attend.empty() ? "" : ";attend=" + attend;
   if (layouts.exact())
     return Plan::parse("scorer=recency;budget=uniform:keep=1;high=f16;low=drop" + end);
   const bool codebook = layout_kind(layouts.k.id) == LayoutKind::codebook;
-  return Plan::parse(fmt::format("scorer=recency;budget=uniform:keep=0;high=f16;low={}:k={},v={}{}",
-                                 codebook ? "grid" : "rtn", layout_name(layouts.k),
-                                 layout_name(layouts.v), end));
+  return Plan::parse(fmt::format(
+      "scorer=recency;budget=uniform:keep=0,window={};high=f16;low={}:k={},v={}{}", window,
+      codebook ? "grid" : "rtn", layout_name(layouts.k), layout_name(layouts.v), end));
 }
 
 std::vector<float> random_rows(size_t count, int head_dim, uint64_t seed) {

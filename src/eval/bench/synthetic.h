@@ -24,8 +24,8 @@ struct LayoutPair {
 Result<LayoutPair> parse_layout_pair(const std::string& text);
 
 // The plan that stores every row but the newest in these layouts. attend: a method of the plan's
-// slot `attend`, or empty for its default.
-Result<Plan> plan_of(const LayoutPair& layouts, const std::string& attend = "");
+// slot `attend`, or empty for its default; window: newest rows that stay as well.
+Result<Plan> plan_of(const LayoutPair& layouts, const std::string& attend = "", int window = 0);
 
 struct SyntheticShape {
   int layers = 1, kv_heads = 8, head_dim = 128, tokens = 0, gqa_ratio = 1;
