@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "kvkeep/plan.h"
+
 namespace kvkeep {
 
 struct ParamInfo {
@@ -17,6 +19,7 @@ struct MethodInfo {
   std::string citation;  // paper or origin
   std::string observes;  // what it must see: "nothing", "attention mass"
   std::vector<ParamInfo> params;
+  std::string pays;  // where measurements at equal bytes recommend it; empty: no limits known
 };
 
 struct PresetInfo {
@@ -25,5 +28,9 @@ struct PresetInfo {
 
 const std::vector<MethodInfo>& methods();
 const std::vector<PresetInfo>& presets();
+
+// One line where measurements speak against a part of the plan, else empty. asks_for_details: what
+// stands somewhere in the text will be asked for.
+std::string advice(const Plan& plan, bool asks_for_details);
 
 }  // namespace kvkeep

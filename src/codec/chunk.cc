@@ -13,7 +13,9 @@
 namespace kvkeep {
 namespace {
 
-constexpr uint32_t kMagic = 0x3143564b;  // "KVC1"
+constexpr uint32_t kMagic = 0x3143564b;      // "KVC1"
+constexpr uint32_t kFineMagic = 0x3146564b;  // "KVF1": a fine chunk
+constexpr const char* kFinest = "p2n256";    // 4 bits
 
 struct Header {
   uint32_t magic = kMagic, rows = 0, layers = 0, width = 0;
@@ -120,18 +122,27 @@ Result<ChunkCodec> ChunkCodec::make(const Plan& plan, const ChunkShape& shape,
   if (quantizers->from_tokens && !tokens.read)
     return bad_input("plan: slot 'low', chunk: first=token needs a model that makes layer 0");
   return ChunkCodec(shape, std::move(calibration), *std::move(quantizers), form.crush,
-                    std::move(tokens));
+                    std::move(tokens), plan.slot("low").number("fine"));
 }
 
 ChunkCodec::ChunkCodec(const ChunkShape& shape, std::shared_ptr<const Calibration> calibration,
-                       ChunkQuantizers quantizers, const CrushForm& form, TokenRows tokens)
+                       ChunkQuantizers quantizers, const CrushForm& form, TokenRows tokens,
+                       double fine)
     : shape_(shape),
       calibration_(std::move(calibration)),
       quantizers_(std::move(quantizers)),
       key_(form, quantizers_.representative.value_or(quantizers_.key), quantizers_.key),
       value_(form, quantizers_.representative.value_or(quantizers_.value), quantizers_.value),
       first_(form, quantizers_.representative.value_or(quantizers_.first), quantizers_.first),
-      tokens_(std::move(tokens)) {}
+      finest_(form, quantizers_.finest, quantizers_.finest),
+      tokens_(std::move(tokens)),
+      fine_(fine) {}
+
+// As many of the first n as their share of n, rounded down.
+bool ChunkCodec::is_fine(size_t n) const {
+  const auto of = [&](size_t chunks) { return std::floor(fine_ * static_cast<double>(chunks)); };
+  return of(n + 1) > of(n);
+}
 
 Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
   const Plan::Slot& low = plan.slot("low");
@@ -149,11 +160,13 @@ Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
   const bool from_tokens = low.param("first") == "token";
   const bool codes_values = v != "none";
   auto key = make_one(k, of_keys), value = make_one(codes_values ? v : k, least),
-       first = make_one(from_tokens ? k : low.param("first"), of_keys);
-  for (const auto* made : {&key, &value, &first})
+       first = make_one(from_tokens ? k : low.param("first"), of_keys),
+       finest = make_one(kFinest, of_keys);
+  for (const auto* made : {&key, &value, &first, &finest})
     if (!*made) return tl::unexpected(made->error());
-  ChunkQuantizers all{*std::move(key),    *std::move(value), *std::move(first), {}, k, v,
-                      low.param("first"), from_tokens,       codes_values};
+  ChunkQuantizers all{
+      *std::move(key),    *std::move(value), *std::move(first), *std::move(finest), {}, k, v,
+      low.param("first"), from_tokens,       codes_values};
   const std::string grid = plan.slot("predictor").param("grid");
   if (grid.empty() || grid == "same") return all;
   auto representative = make_one(grid, of_keys);
@@ -162,20 +175,22 @@ Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
   return all;
 }
 
-size_t ChunkCodec::side_bytes(int layer, Side side, int rows) const {
-  return quantizers_.codes(layer, side) ? coder(layer, side).bytes(rows) : 0;
+size_t ChunkCodec::side_bytes(int layer, Side side, int rows, bool fine) const {
+  return quantizers_.codes(layer, side) ? coder(layer, side, fine).bytes(rows) : 0;
 }
 
-size_t ChunkCodec::code_bytes(int rows) const {
+size_t ChunkCodec::code_bytes(int rows, bool fine) const {
   size_t bytes = 0;
   for (int layer = 0; layer < shape_.layers; ++layer)
-    for (const Side side : {Side::key, Side::value}) bytes += side_bytes(layer, side, rows);
+    for (const Side side : {Side::key, Side::value}) bytes += side_bytes(layer, side, rows, fine);
   return bytes;
 }
 
 double ChunkCodec::paper_bits_per_value() const {
   constexpr int kRows = 128;
-  const auto bytes = static_cast<double>(code_bytes(kRows) + kRows * token_bytes());
+  const double bytes = (1 - fine_) * static_cast<double>(code_bytes(kRows)) +
+                       fine_ * static_cast<double>(code_bytes(kRows, true)) +
+                       static_cast<double>(kRows * token_bytes());
   return 8.0 * bytes / (2.0 * kRows * shape_.layers * shape_.width());
 }
 
@@ -207,18 +222,19 @@ void ChunkCodec::predict(int layer, Side side, const Weights& weights, const flo
 
 const std::byte* ChunkCodec::codes(const Chunk& chunk, int layer, Side side) const {
   const auto both = [&](int l) {
-    return side_bytes(l, Side::key, chunk.rows) + side_bytes(l, Side::value, chunk.rows);
+    return side_bytes(l, Side::key, chunk.rows, chunk.fine) +
+           side_bytes(l, Side::value, chunk.rows, chunk.fine);
   };
   size_t at = chunk.codes;
   if (layer > 0) at += both(0) + static_cast<size_t>(layer - 1) * both(1);
-  if (side == Side::value) at += side_bytes(layer, Side::key, chunk.rows);
+  if (side == Side::value) at += side_bytes(layer, Side::key, chunk.rows, chunk.fine);
   return chunk.bytes.data() + at;
 }
 
 // Codes one side of a layer and makes `rows` what the decoder will have; a mean goes to `means`.
-Result<bool> ChunkCodec::encode_side(int layer, Side side, int n, std::vector<float>* predicted,
-                                     std::vector<float>* rows, std::byte* codes,
-                                     std::vector<std::byte>* means) const {
+Result<bool> ChunkCodec::encode_side(int layer, Side side, int n, bool fine,
+                                     std::vector<float>* predicted, std::vector<float>* rows,
+                                     std::byte* codes, std::vector<std::byte>* means) const {
   std::vector<float> mean;
   const bool falls_back =
       calibration_ && prefers_mean(rows->data(), predicted->data(), n, shape_.width(), &mean);
@@ -231,7 +247,7 @@ Result<bool> ChunkCodec::encode_side(int layer, Side side, int n, std::vector<fl
   }
   if (quantizers_.codes(layer, side)) {
     for (size_t i = 0; i < rows->size(); ++i) (*rows)[i] -= (*predicted)[i];
-    KVKEEP_TRY(coder(layer, side).encode(rows->data(), n, codes));
+    KVKEEP_TRY(coder(layer, side, fine).encode(rows->data(), n, codes));
     add_rows(rows->data(), rows->size(), predicted->data());
   }
   rows->swap(*predicted);
@@ -239,7 +255,7 @@ Result<bool> ChunkCodec::encode_side(int layer, Side side, int n, std::vector<fl
 }
 
 Result<Chunk> ChunkCodec::encode(std::span<const int32_t> positions, const ReadLayer& read,
-                                 std::span<const int32_t> tokens) const {
+                                 std::span<const int32_t> tokens, bool fine) const {
   const int n = static_cast<int>(positions.size());
   KVKEEP_CHECK(n > 0 && n <= kMostChunkRows, "{} rows", n);
   KVKEEP_CHECK(!from_tokens() || tokens.size() == positions.size(), "{} tokens", tokens.size());
@@ -247,7 +263,7 @@ Result<Chunk> ChunkCodec::encode(std::span<const int32_t> positions, const ReadL
   std::vector<float> keys(values), values_of(values), keys_below(values), values_below(values),
       predicted(values);
   std::vector<std::byte> flags((2 * static_cast<size_t>(shape_.layers) + 7) / 8), means,
-      codes(code_bytes(n));
+      codes(code_bytes(n, fine));
   std::byte* out = codes.data();
   Weights weights;
   if (from_tokens()) {
@@ -260,25 +276,27 @@ Result<Chunk> ChunkCodec::encode(std::span<const int32_t> positions, const ReadL
     for (const Side side : {Side::key, Side::value}) {
       predict(layer, side, weights, keys_below.data(), values_below.data(), keys.data(), n,
               predicted.data());
-      const auto fell = encode_side(layer, side, n, &predicted,
+      const auto fell = encode_side(layer, side, n, fine, &predicted,
                                     side == Side::key ? &keys : &values_of, out, &means);
       if (!fell)
         return failed("layer {}, {}, positions {} to {}: {}", layer,
                       side == Side::key ? "keys" : "values", positions.front(), positions.back(),
                       fell.error().message);
       if (*fell) flags[bit_of(layer, side) / 8] |= std::byte(1u << bit_of(layer, side) % 8);
-      out += side_bytes(layer, side, n);
+      out += side_bytes(layer, side, n, fine);
     }
     std::swap(keys_below, keys);
     std::swap(values_below, values_of);
   }
-  return assemble(positions, tokens, flags, means, codes);
+  return assemble(fine, positions, tokens, flags, means, codes);
 }
 
-Chunk ChunkCodec::assemble(std::span<const int32_t> positions, std::span<const int32_t> tokens,
-                           std::span<const std::byte> flags, std::span<const std::byte> means,
+Chunk ChunkCodec::assemble(bool fine, std::span<const int32_t> positions,
+                           std::span<const int32_t> tokens, std::span<const std::byte> flags,
+                           std::span<const std::byte> means,
                            std::span<const std::byte> codes) const {
   Header header;
+  if (fine) header.magic = kFineMagic;
   header.rows = static_cast<uint32_t>(positions.size());
   header.layers = static_cast<uint32_t>(shape_.layers);
   header.width = static_cast<uint32_t>(shape_.width());
@@ -286,6 +304,7 @@ Chunk ChunkCodec::assemble(std::span<const int32_t> positions, std::span<const i
   header.position_bytes = position_bytes(positions);
   Chunk chunk;
   chunk.rows = static_cast<int>(positions.size());
+  chunk.fine = fine;
   chunk.tokens = sizeof header + header.position_bytes * positions.size();
   chunk.flags = chunk.tokens + token_bytes() * positions.size();
   chunk.means = chunk.flags + flags.size();
@@ -323,7 +342,8 @@ void ChunkCodec::decode_side(const Chunk& chunk, int layer, Side side, int first
   }
   if (!quantizers_.codes(layer, side)) return;
   std::vector<float> decoded(static_cast<size_t>(count) * width);
-  coder(layer, side).decode(codes(chunk, layer, side), chunk.rows, first, count, decoded.data());
+  coder(layer, side, chunk.fine)
+      .decode(codes(chunk, layer, side), chunk.rows, first, count, decoded.data());
   add_rows(decoded.data(), decoded.size(), rows);
 }
 
@@ -355,7 +375,9 @@ Result<Chunk> ChunkCodec::parse(std::span<const std::byte> bytes) const {
   const auto damaged = [] { return bad_input("the bytes are no sound chunk"); };
   if (bytes.size() < sizeof(Header)) return damaged();
   const Header header = header_of(bytes);
-  if (header.magic != kMagic || header.rows == 0 || header.rows > kMostChunkRows) return damaged();
+  const bool fine = header.magic == kFineMagic;
+  if ((header.magic != kMagic && !fine) || header.rows == 0 || header.rows > kMostChunkRows)
+    return damaged();
   if (header.layers != static_cast<uint32_t>(shape_.layers) ||
       header.width != static_cast<uint32_t>(shape_.width()))
     return bad_input("the chunk has {} layers of {} values; allowed here: {} of {}", header.layers,
@@ -365,6 +387,7 @@ Result<Chunk> ChunkCodec::parse(std::span<const std::byte> bytes) const {
   if (checksum(bytes) != header.checksum) return damaged();
   Chunk chunk;
   chunk.rows = static_cast<int>(header.rows);
+  chunk.fine = fine;
   chunk.tokens = sizeof header + size_t{header.position_bytes} * header.rows;
   chunk.flags = chunk.tokens + token_bytes() * header.rows;
   const size_t flag_bytes = (2 * size_t{header.layers} + 7) / 8;
@@ -375,7 +398,7 @@ Result<Chunk> ChunkCodec::parse(std::span<const std::byte> bytes) const {
   for (int layer = 0; layer < shape_.layers; ++layer)
     for (const Side side : {Side::key, Side::value}) fallbacks += chunk.falls_back(layer, side);
   chunk.codes = chunk.means + fallbacks * header.width * sizeof(F16);
-  if (bytes.size() != chunk.codes + code_bytes(chunk.rows)) return damaged();
+  if (bytes.size() != chunk.codes + code_bytes(chunk.rows, fine)) return damaged();
   for (size_t row = 0; from_tokens() && row < header.rows; ++row) {
     uint32_t token = 0;
     std::memcpy(&token, bytes.data() + chunk.tokens + row * token_bytes(), token_bytes());

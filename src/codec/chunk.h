@@ -8,6 +8,9 @@
 // up. Encoder and decoder share the code that predicts, and every step has a fixed order: what is
 // decoded is the same bits as what was encoded against, on every machine and for any grouping.
 //
+// A share of the chunks (fine=) has the finest grid at all layers, evenly between the others: it
+// takes bytes that no whole number of exact rows would use, since those come in blocks.
+//
 // A calibration cannot hurt: where a prediction leaves more than the rows' own variance, the chunk
 // stores its own mean of that layer and side instead (one bit says so).
 //
@@ -53,6 +56,7 @@ struct TokenRows {
 // What residuals are coded with.
 struct ChunkQuantizers {
   Higgs key, value, first;              // of keys, of values, of both at layer 0
+  Higgs finest;                         // of all of them in a fine chunk
   std::optional<Higgs> representative;  // where those of chunks have a grid of their own
   std::string key_name, value_name, first_name;
   bool from_tokens = false;  // layer 0 is not coded; `first` is not used
@@ -75,6 +79,7 @@ struct ChunkQuantizers {
 struct Chunk {
   std::vector<std::byte> bytes;
   int rows = 0;
+  bool fine = false;
   size_t tokens = 0, flags = 0, means = 0, codes = 0;
 
   int position(int row) const;
@@ -100,7 +105,9 @@ class ChunkCodec {
   // positions ascend, at most kMostChunkRows; numbers of the tokens that stand there, where layer 0
   // is from tokens. An error names the layer and what is not finite.
   Result<Chunk> encode(std::span<const int32_t> positions, const ReadLayer& read,
-                       std::span<const int32_t> tokens = {}) const;
+                       std::span<const int32_t> tokens = {}, bool fine = false) const;
+  // Whether the n-th chunk of a sequence is a fine one.
+  bool is_fine(size_t n) const;
 
   // Layer `layer` of rows first .. first+count-1: keys, values [count][width] hold the layer below
   // as decoded, and then this one.
@@ -115,22 +122,22 @@ class ChunkCodec {
   const ChunkQuantizers& quantizers() const { return quantizers_; }
   bool from_tokens() const { return quantizers_.from_tokens; }
   // Codes of a chunk of so many rows, scales with them: of one layer and side, and of all.
-  size_t side_bytes(int layer, Side side, int rows) const;
-  size_t code_bytes(int rows) const;
+  size_t side_bytes(int layer, Side side, int rows, bool fine = false) const;
+  size_t code_bytes(int rows, bool fine = false) const;
   double paper_bits_per_value() const;
 
  private:
   ChunkCodec(const ChunkShape& shape, std::shared_ptr<const Calibration> calibration,
-             ChunkQuantizers quantizers, const CrushForm& form, TokenRows tokens);
-  const Crush& coder(int layer, Side side) const {
-    return layer == 0 ? first_ : side == Side::key ? key_ : value_;
+             ChunkQuantizers quantizers, const CrushForm& form, TokenRows tokens, double fine);
+  const Crush& coder(int layer, Side side, bool fine) const {
+    return fine ? finest_ : layer == 0 ? first_ : side == Side::key ? key_ : value_;
   }
   void predict(int layer, Side side, const Weights& weights, const float* keys_below,
                const float* values_below, const float* keys, int rows, float* out) const;
-  Result<bool> encode_side(int layer, Side side, int n, std::vector<float>* predicted,
+  Result<bool> encode_side(int layer, Side side, int n, bool fine, std::vector<float>* predicted,
                            std::vector<float>* rows, std::byte* codes,
                            std::vector<std::byte>* means) const;
-  Chunk assemble(std::span<const int32_t> positions, std::span<const int32_t> tokens,
+  Chunk assemble(bool fine, std::span<const int32_t> positions, std::span<const int32_t> tokens,
                  std::span<const std::byte> flags, std::span<const std::byte> means,
                  std::span<const std::byte> codes) const;
   size_t token_bytes() const { return from_tokens() ? tokens_.token_bytes() : 0; }
@@ -143,8 +150,9 @@ class ChunkCodec {
   ChunkShape shape_;
   std::shared_ptr<const Calibration> calibration_;
   ChunkQuantizers quantizers_;
-  Crush key_, value_, first_;
+  Crush key_, value_, first_, finest_;
   TokenRows tokens_;
+  double fine_;  // share of chunks
 };
 
 }  // namespace kvkeep

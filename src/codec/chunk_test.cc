@@ -216,6 +216,32 @@ TEST(ChunkCodec, BytesAreWhatThePaperCountsAndAHeader) {
   for (int row = 0; row < 100; ++row) EXPECT_EQ(chunk.position(row), 10 + 3 * row);
 }
 
+// Grid and scale of a row of 64 values at 4 bits; a plain chunk has 2 bits above layer 0.
+TEST(ChunkCodec, FineChunksHaveFourBitsAndStandEvenlyBetweenTheOthers) {
+  const Chain chain(300);
+  const ChunkCodec codec = codec_of(std::string(kAqua) + ",low.fine=0.4", chain, 200);
+  std::string fine;
+  for (size_t n = 0; n < 10; ++n) fine += codec.is_fine(n) ? 'f' : '-';
+  EXPECT_EQ(fine, "--f-f--f-f");
+  EXPECT_DOUBLE_EQ(codec.paper_bits_per_value(), 0.6 * 2.75 + 0.4 * 4.25);
+  EXPECT_EQ(codec.code_bytes(1, true), static_cast<size_t>(4.25 * 4 * 2 * 64 / 8));
+  const auto read = [&](int layer, float* keys, float* values) {
+    std::copy_n(chain.rows[0][static_cast<size_t>(layer)].begin() + 200 * kWidth, 100 * kWidth,
+                keys);
+    std::copy_n(chain.rows[1][static_cast<size_t>(layer)].begin() + 200 * kWidth, 100 * kWidth,
+                values);
+  };
+  const Chunk chunk = *codec.encode(positions_of(100), read, {}, true);
+  EXPECT_EQ(chunk.bytes.size(), 32 + 2 * 100 + 1 + codec.code_bytes(100, true));
+  const auto read_back = codec.parse(chunk.bytes);
+  ASSERT_TRUE(read_back);
+  EXPECT_TRUE(read_back->fine);
+  const Chain decoded = decode(codec, *read_back, 100);
+  const Chain plain = decode(codec, *encode(codec, chain, 200, 100), 100);
+  for (int layer = 1; layer < 4; ++layer)
+    EXPECT_LT(8 * error(chain, decoded, 0, layer, 200), error(chain, plain, 0, layer, 200));
+}
+
 // Layer 0 of a made-up model: a token's number says it all.
 TokenRows token_rows() {
   return {70000, [](std::vector<float>*, std::vector<float>*) {},

@@ -40,6 +40,7 @@ Result<void> ChunkTier::append(std::span<const int32_t> positions, int most, con
   const size_t n = (positions.size() + step - 1) / step;
   const ChunkShape& shape = codec_->shape();
   std::vector<Result<Chunk>> made(n);
+  const size_t before = chunks_.size();
   pool->run(static_cast<int64_t>(n), [&](int64_t item, int) {
     const size_t first = static_cast<size_t>(item) * step;
     const auto own = positions.subspan(first, std::min(step, positions.size() - first));
@@ -52,7 +53,8 @@ Result<void> ChunkTier::append(std::span<const int32_t> positions, int most, con
     std::vector<int32_t> tokens;
     for (size_t i = 0; codec_->from_tokens() && i < own.size(); ++i)
       tokens.push_back(tokens_[static_cast<size_t>(own[i])]);
-    made[static_cast<size_t>(item)] = codec_->encode(own, undo_rope, tokens);
+    made[static_cast<size_t>(item)] =
+        codec_->encode(own, undo_rope, tokens, codec_->is_fine(before + static_cast<size_t>(item)));
   });
   for (auto& chunk : made)
     if (!chunk) return tl::unexpected(chunk.error());
@@ -145,7 +147,8 @@ size_t ChunkTier::code_bytes() const {
     for (const Side side : {Side::key, Side::value})
       sides += codec_->quantizers().codes(layer, side);
   for (const auto& chunk : chunks_)
-    bytes += codec_->code_bytes(chunk->rows) - 2 * sides * static_cast<size_t>(chunk->rows);
+    bytes +=
+        codec_->code_bytes(chunk->rows, chunk->fine) - 2 * sides * static_cast<size_t>(chunk->rows);
   return bytes;
 }
 

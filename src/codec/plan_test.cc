@@ -78,6 +78,15 @@ TEST(Plan, RefusalsNameSlotValueAndWhatIsAllowed) {
   message(std::string(5000, 'a').c_str());
 }
 
+TEST(Registry, AdvisesAgainstWhatMeasurementsSayDoesNotPay) {
+  const auto hint = [](const char* text, bool asks) { return advice(*Plan::parse(text), asks); };
+  EXPECT_EQ(hint("h2o", true), "");
+  EXPECT_EQ(hint("h2o:representatives=random", true), "") << "a control";
+  EXPECT_EQ(hint("kvcrush", false), "");
+  EXPECT_NE(hint("kvcrush", true).find("needs a low tier"), std::string::npos);
+  EXPECT_NE(hint("mikv:representatives=kvcrush", false).find("gained little"), std::string::npos);
+}
+
 TEST(Registry, EveryRowIsComplete) {
   for (const MethodRow& row : method_rows()) {
     EXPECT_GT(std::string(row.summary).size(), 8u) << row.name;

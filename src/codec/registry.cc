@@ -49,8 +49,8 @@ const std::vector<MethodRow>& method_rows() {
 #include "codec/budget/methods.inc"
 #undef KVKEEP_BUDGET
       {"representatives", "none", "the best scores take all places", "-"},
-#define KVKEEP_REPRESENTATIVES(function, name, summary, citation, ...) \
-  {"representatives", name, summary, citation, Observes::nothing, __VA_ARGS__},
+#define KVKEEP_REPRESENTATIVES(function, name, summary, citation, pays, ...) \
+  {"representatives", name, summary, citation, Observes::nothing, __VA_ARGS__, pays},
 #include "codec/representatives/methods.inc"
 #undef KVKEEP_REPRESENTATIVES
 #define KVKEEP_TIER(slot, name, summary, citation, ...) \
@@ -154,7 +154,8 @@ const std::vector<MethodInfo>& methods() {
   static const std::vector<MethodInfo> list = [] {
     std::vector<MethodInfo> infos;
     for (const MethodRow& row : method_rows()) {
-      MethodInfo info{row.slot, row.name, row.summary, row.citation, observed(row.observes), {}};
+      MethodInfo info{row.slot, row.name, row.summary, row.citation, observed(row.observes),
+                      {},       row.pays};
       for (const ParamRow& param : row.params)
         info.params.push_back({param.name, param.fallback, allowed_values(param), param.summary});
       infos.push_back(std::move(info));
@@ -162,6 +163,18 @@ const std::vector<MethodInfo>& methods() {
     return infos;
   }();
   return list;
+}
+
+std::string advice(const Plan& plan, bool asks_for_details) {
+  const Plan::Slot& slot = plan.slot("representatives");
+  const auto row = find_method("representatives", slot.method);
+  if (!row || (*row)->pays[0] == '\0') return "";
+  const bool evicts = plan.slot("low").method == "drop";
+  if (evicts && !asks_for_details) return "";
+  return fmt::format("representatives={} of '{}' pays {}: {} (docs/kvcrush.md)", slot.method,
+                     plan.typed(), (*row)->pays,
+                     evicts ? "what is asked for later needs a low tier, such as low=rtn:k=u4,v=u3"
+                            : "where they are kept in a low tier it gained little");
 }
 
 const std::vector<PresetInfo>& presets() {

@@ -44,6 +44,7 @@ struct MethodRow {
   const char* citation;
   Observes observes = Observes::nothing;
   std::vector<ParamRow> params = {};
+  const char* pays = "";  // where measurements at equal bytes recommend it; empty: no limits known
 };
 
 struct PresetRow {

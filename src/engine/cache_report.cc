@@ -90,7 +90,7 @@ void fill_layers(const CompressedAttention& site, CacheReport* report) {
     if (const ChunkTier* chunks = site.chunks())
       for (const auto& chunk : chunks->chunks())
         for (const Side side : {Side::key, Side::value})
-          entry.bytes += chunks->codec().side_bytes(layer, side, chunk->rows);
+          entry.bytes += chunks->codec().side_bytes(layer, side, chunk->rows, chunk->fine);
     report->layers.push_back(std::move(entry));
   }
 }

@@ -27,6 +27,11 @@ TEST(AtBytes, ChangesOnlyKeep) {
   const auto slots = plan("scorer=snapkv;budget=uniform:keep=0.3,sinks=4;low=drop");
   EXPECT_EQ(with_keep(slots, 0.5).value(),
             plan("scorer=snapkv;budget=uniform:keep=0.5,align=blocks,sinks=4;low=drop"));
+  EXPECT_EQ(with_keep(plan("pyramidkv"), 0.5).value(), plan("pyramidkv:keep=0.5,align=blocks"));
+  EXPECT_EQ(with_keep(plan("keep2"), 0.5).value(), plan("keep2:keep=0.5"))
+      << "one set for all heads";
+  EXPECT_EQ(with_fine(plan("keep2:keep=0.5,low.fine=1"), 0.25).value(),
+            plan("keep2:keep=0.5,low.fine=0.25"));
 }
 
 // A smooth cache of 100 + 1000 keep bytes: 300 are keep=0.2.
@@ -58,6 +63,21 @@ TEST(AtBytes, TellsHowFarTheNearestStepIs) {
   EXPECT_NEAR(std::abs(fitted.deviation), 0.2, 1e-9);
 }
 
+// Steps of 500 bytes with keep: 1,700 is 1,500 and 200 of the 400 that fine chunks may add.
+TEST(AtBytes, FineChunksTakeWhatIsLeft) {
+  const MeasureBytes stairs = [](const Plan& p, const ProgressFn&) {
+    const double steps = std::floor(10 * p.slot("budget").number("keep"));
+    const double fine = p.slot("low").number("fine");
+    return Result<size_t>(static_cast<size_t>(std::lround(1000 + 500 * steps + 400 * fine)));
+  };
+  const auto fitted = fit_bytes(plan("keep2"), 1700, stairs).value();
+  EXPECT_EQ(std::floor(10 * fitted.keep), 1);
+  EXPECT_NEAR(fitted.fine, 0.5, 0.04);
+  EXPECT_LE(std::abs(fitted.deviation), 0.01);
+  EXPECT_NEAR(fit_bytes(plan("keep1"), 1300, stairs).value().fine, 0.75, 0.03);
+  EXPECT_EQ(fit_bytes(plan("keep1"), 1700, stairs).error().code, ErrorCode::bad_input);
+}
+
 TEST(AtBytes, FitsARealCache) {
   const auto tokens = random_tokens(embedded_model().info().vocab, 1024, 1);
   const MeasureBytes measure = [&](const Plan& p, const ProgressFn&) {
@@ -65,10 +85,18 @@ TEST(AtBytes, FitsARealCache) {
       return r.bytes;
     });
   };
-  const size_t target = measure(plan("f16"), {}).value() / 3;
-  const auto fitted = fit_bytes(plan("h2o"), target, measure).value();
-  EXPECT_EQ(measure(fitted.plan, {}).value(), fitted.bytes);
-  EXPECT_LE(std::abs(fitted.deviation), 0.01);
+  const auto f16 = static_cast<double>(measure(plan("f16"), {}).value());
+  const auto near = [&](const char* text, double share) {
+    const auto target = static_cast<size_t>(share * f16);
+    const auto fitted = fit_bytes(plan(text), target, measure);
+    ASSERT_TRUE(fitted) << text << ": " << fitted.error().message;
+    EXPECT_EQ(measure(fitted->plan, {}).value(), fitted->bytes) << text;
+    EXPECT_LE(std::abs(fitted->deviation), 0.01) << fitted->plan.typed();
+  };
+  near("h2o", 1.0 / 3);
+  for (const char* text : {"pyramidkv", "adakv", "aqua2", "keep2"}) near(text, 0.4);
+  for (const char* text : {"pyramidkv", "keep2"}) near(text, 0.36);
+  near("keep1", 0.24);
 }
 
 }  // namespace

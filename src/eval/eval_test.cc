@@ -106,6 +106,13 @@ TEST(Kld, OfTheExactCacheIsZeroAndOfACoarseOneIsNot) {
   EXPECT_GT(metric(result.rows[1], "p99"), metric(result.rows[1], "mean"));
   EXPECT_LT(metric(result.rows[1], "top1_agreement"), 1);
   for (const auto& row : result.rows) EXPECT_EQ(metric(row, "tokens"), 2 * 96);
+  // Less than 512 tokens are one stretch: the mean of two lies between them.
+  const std::vector<double>& units = result.rows[1].units;
+  ASSERT_EQ(units.size(), 2u);
+  EXPECT_NEAR((units[0] + units[1]) / 2, metric(result.rows[1], "mean"), 1e-9);
+  const auto [low, high] = result.rows[1].metrics[0].interval.value();
+  EXPECT_EQ(low, std::min(units[0], units[1]));
+  EXPECT_EQ(high, std::max(units[0], units[1]));
 }
 
 TEST(Kld, StopsWithWhatIsCompleteForEveryPlan) {

@@ -8,23 +8,29 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/fail.h"
 #include "eval/all_plans.h"
 #include "eval/nll.h"
 #include "eval/predictions.h"
+#include "eval/tally.h"
 #include "eval/windows.h"
 
 namespace kvkeep {
 namespace {
 
+constexpr size_t kStretch = 256;  // tokens of a window that intervals draw together
+
 struct Score {
   std::vector<float> divergences;  // one a token
+  std::vector<double> stretches;   // their means
   int64_t agreed = 0;              // tokens with the same most likely prediction
   Reading reading;
 
   void add(const Score& other) {
     divergences.insert(divergences.end(), other.divergences.begin(), other.divergences.end());
+    stretches.insert(stretches.end(), other.stretches.begin(), other.stretches.end());
     agreed += other.agreed;
     reading.add(other.reading);
   }
@@ -60,6 +66,12 @@ Result<Score> score_window(const TaskInput& in, const Plan& plan, std::span<cons
   auto reading = read_window(in, plan, window, see, progress);
   if (!reading) return tl::unexpected(reading.error());
   score.reading = std::move(*reading);
+  for (std::span<const float> rest = score.divergences; !rest.empty();) {
+    const size_t n = rest.size() < 2 * kStretch ? rest.size() : kStretch;
+    score.stretches.push_back(std::reduce(rest.begin(), rest.begin() + n, 0.0) /
+                              static_cast<double>(n));
+    rest = rest.subspan(n);
+  }
   return score;
 }
 
@@ -71,12 +83,15 @@ EvalRow make_row(const TaskInput& in, const Score& total, int windows) {
   const auto n = static_cast<double>(sorted.size());
   const auto rank = static_cast<size_t>(std::ceil(0.99 * n));  // nearest rank, from 1
   const double agreement = static_cast<double>(total.agreed) / n;
-  return text_row(in, "kld", total.reading, windows,
-                  {{"mean", sum / n},
-                   {"p99", sorted[rank - 1]},
-                   {"top1_agreement", agreement},
-                   {"top1_changed", 1 - agreement},
-                   {"tokens", n, true}});
+  auto row = text_row(in, "kld", total.reading, windows,
+                      {{"mean", sum / n},
+                       {"p99", sorted[rank - 1]},
+                       {"top1_agreement", agreement},
+                       {"top1_changed", 1 - agreement},
+                       {"tokens", n, true}});
+  row.metrics[0].interval = mean_interval(total.stretches, in.options.seed);
+  row.units = total.stretches;
+  return row;
 }
 
 // The references of all windows read so far, or of all windows if they come from a file; without

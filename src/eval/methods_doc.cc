@@ -38,13 +38,18 @@ std::string cell(const std::string& text) {
   return escaped;
 }
 
+// What a method does and, where that is known, where it pays.
+std::string summary_of(const MethodInfo& m) {
+  return m.pays.empty() ? m.summary : fmt::format("{}; pays {}", m.summary, m.pays);
+}
+
 std::string slot_markdown(const std::string& slot) {
   std::string text = fmt::format(
       "\n## Slot `{}`\n\n| method | what it does | observes | origin |\n|---|---|---|---|\n", slot);
   std::string params;
   for (const auto& m : methods()) {
     if (m.slot != slot) continue;
-    text += fmt::format("| `{}` | {} | {} | {} |\n", m.name, cell(m.summary), cell(m.observes),
+    text += fmt::format("| `{}` | {} | {} | {} |\n", m.name, cell(summary_of(m)), cell(m.observes),
                         cell(m.citation));
     for (const auto& p : m.params)
       params += fmt::format("| `{}` | `{}` | `{}` | {} | {} |\n", m.name, p.name, p.default_value,
@@ -64,7 +69,7 @@ std::string methods_text() {
   Table table({"<slot", "<method", "<what it does", "<parameters"});
   for (const auto& slot : slots())
     for (const auto& m : methods())
-      if (m.slot == slot) table.add({m.slot, m.name, m.summary, params_text(m)});
+      if (m.slot == slot) table.add({m.slot, m.name, summary_of(m), params_text(m)});
   return presets_table.text() + "\n" + table.text();
 }
 
@@ -100,6 +105,7 @@ nlohmann::ordered_json methods_json() {
                                {"summary", m.summary},
                                {"citation", m.citation},
                                {"observes", m.observes},
+                               {"pays", m.pays},
                                {"params", params}});
   }
   return json;

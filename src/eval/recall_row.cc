@@ -108,6 +108,7 @@ std::vector<EvalRow> recall_rows(const TaskInput& in, const RecallTask& task,
     row.task = task.name;
     row.metrics = metrics_of(in, task, score.tallies, f16);
     row.cells = cells_of(by_place(score.tallies));
+    for (const auto& tally : score.tallies) row.units.push_back(accuracy({&tally, 1}));
     row.cache = score.cache;
     row.protocol = in.options;
     row.protocol.bos = !in.model.encode("", true).empty();

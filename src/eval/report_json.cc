@@ -128,6 +128,7 @@ Json eval_json(const TaskResult& result) {
                      {"protocol", protocol_json(row)},
                      {"tokens_per_second", row.tokens_per_second}});
     if (!row.cells.empty()) array.back()["cells"] = cells_json(row.cells);
+    if (!row.units.empty()) array.back()["units"] = row.units;
   }
   return array;
 }

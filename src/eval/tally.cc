@@ -42,6 +42,14 @@ double accuracy(std::span<const Tally> tallies, size_t metric) {
   return sum.mean();
 }
 
+Interval mean_interval(std::span<const double> values, uint64_t seed) {
+  return bootstrap(values.size(), seed, [&](const std::vector<size_t>& drawn) {
+    double sum = 0;
+    for (const size_t i : drawn) sum += values[i];
+    return sum / static_cast<double>(drawn.size());
+  });
+}
+
 Interval accuracy_interval(std::span<const Tally> tallies, uint64_t seed, size_t metric) {
   return bootstrap(tallies.size(), seed, [&](const std::vector<size_t>& drawn) {
     Sum sum;

@@ -2,6 +2,7 @@
 //
 // Questions on the same context succeed or fail together, so samples are drawn, not questions: a
 // bootstrap of 2,000 draws, 95 % between its quantiles. When all samples agree it has no width.
+// Tokens of a text share the history that was compressed: stretches of them are drawn.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,7 @@ struct Tally {
 double accuracy(std::span<const Tally> tallies, size_t metric = 0);
 
 using Interval = std::pair<double, double>;
+Interval mean_interval(std::span<const double> values, uint64_t seed);
 Interval accuracy_interval(std::span<const Tally> tallies, uint64_t seed, size_t metric = 0);
 
 // Of what one plan scores above another on the same samples, in the same order.

@@ -31,6 +31,14 @@ TEST(Tally, IntervalIsThatOfTheBinomial) {
   EXPECT_NEAR(high, 0.598, 0.021);
 }
 
+TEST(Tally, IntervalOfAMeanIsThatOfTheBinomial) {
+  std::vector<double> values(100, 0);
+  std::fill_n(values.begin(), 50, 2);
+  const auto [low, high] = mean_interval(values, 0);  // 1 -+ 2 * 1.96 * sqrt(0.25 / 100)
+  EXPECT_NEAR(low, 0.804, 0.042);
+  EXPECT_NEAR(high, 1.196, 0.042);
+}
+
 // Of samples that always differ by the same amount the difference is sure, however they vary.
 TEST(Tally, DifferenceIsPaired) {
   const auto f16 = joined(tallies(50, 1, 1), tallies(50, 0.5, 1));

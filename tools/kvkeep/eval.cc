@@ -20,6 +20,7 @@
 #include "eval/table.h"
 #include "eval/task.h"
 #include "interrupt.h"
+#include "kvkeep/methods.h"
 #include "progress.h"
 
 namespace kvkeep {
@@ -199,6 +200,18 @@ Result<void> write_page(const std::string& path, const Inputs& in, const TaskRes
   return write_file(path, html_page({json, map, eval_text(result), utc_now()}));
 }
 
+// What measurements say against a plan for such tasks; a line each.
+void print_advice(const std::vector<const TaskInfo*>& tasks, const std::vector<Plan>& plans) {
+  const auto asks = [](const TaskInfo* task) {
+    const char* read_on[] = {"ppl", "kld", "generate", "attention_error"};
+    return std::find(std::begin(read_on), std::end(read_on), task->name) == std::end(read_on);
+  };
+  const bool asked = std::any_of(tasks.begin(), tasks.end(), asks);
+  for (const Plan& plan : plans)
+    if (const std::string hint = advice(plan, asked); !hint.empty())
+      fmt::print(stderr, "hint: {}\n", hint);
+}
+
 Result<int> eval(const EvalOptions& options) {
   const std::string otherwise = options.data.empty() ? "ppl" : "data";
   const auto tasks = parse_tasks(options.has_tasks ? options.tasks : otherwise);
@@ -208,6 +221,7 @@ Result<int> eval(const EvalOptions& options) {
     if (!path.empty()) KVKEEP_TRY(check_writable(path));
   auto in = read_inputs(options);
   if (!in) return tl::unexpected(in.error());
+  print_advice(*tasks, in->plans);
   Json fitted;
   if (!options.at_bytes.empty()) {
     auto rows = fit_plans(options, *in);

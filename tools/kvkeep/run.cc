@@ -9,6 +9,7 @@
 #include "command.h"
 #include "eval/report.h"
 #include "interrupt.h"
+#include "kvkeep/methods.h"
 #include "kvkeep/session.h"
 #include "progress.h"
 #include "text_stream.h"
@@ -157,6 +158,8 @@ Result<int> run(const RunOptions& options) {
   KVKEEP_TRY(prefill(*session, *prompt, out));
   fmt::print(stderr, "plan {}\nlayouts {}; kernels {}; {} threads\n", plan->canonical(),
              tiers_text(session->report().tiers), machine->isa, session->threads());
+  if (const std::string hint = advice(*plan, false); !hint.empty())
+    fmt::print(stderr, "hint: {}\n", hint);
   if (out.end == "length") KVKEEP_TRY(decode(options, *model, prompt->back(), *session, out));
   const CacheReport report = session->report(options.layers);
   KVKEEP_TRY(write_out(options.common.json

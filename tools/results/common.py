@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 
 
 def load(results_dir, name):
@@ -19,6 +20,18 @@ def table(titles, rows):
              "|" + "|".join("---:" if title.endswith(":") else "---" for title in titles) + "|"]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def paired(*pairs, draws=2000):
+    """95 % of what the first row of a pair has above the second on the same units (samples,
+    stretches of a text); of several pairs, in the mean."""
+    draw, sums = random.Random(0), [0.0] * draws
+    for row, other in pairs:
+        differences = [a - b for a, b in zip(row["units"], other["units"], strict=True)]
+        n = len(differences)
+        sums = [total + sum(draw.choices(differences, k=n)) / n for total in sums]
+    means = sorted(total / len(pairs) for total in sums)
+    return means[draws // 40], means[draws - 1 - draws // 40]
 
 
 def provenance(result):

@@ -1,10 +1,11 @@
 """Measures what crush.py shows: representatives at equal bytes, into results/eval-crush.json.
 
-usage: measure_crush.py [TASK...]      (after ./dev build; all tasks of TASKS without arguments)
+usage: measure_crush.py      (after ./dev build)
 
-For every task, budget and base one call of `kvkeep eval --at-bytes`, as many side by side as there
-are processors, written as it comes: started again, the measurement goes on where it stopped.
-KVKEEP_MINUTES=8 begins nothing new after that many; delete the file to measure anew.
+For every budget and base one call of `kvkeep eval --at-bytes` with every anchor on all tasks, and
+one with the other forms of the signature on `kld`; written as it comes: started again, the
+measurement goes on where it stopped. As many run side by side as KVKEEP_JOBS says, or as there are
+processors; KVKEEP_MINUTES=8 begins nothing new after that many; delete the file to measure anew.
 """
 
 import concurrent.futures
@@ -21,48 +22,61 @@ BASES = ["h2o", "snapkv", "tova"]
 BUDGETS = ["20%", "50%", "10%", "30%"]
 ANCHORS = ["random", "mean", "alternate", "zeros", "ones"]
 CHOICES = ["none", "random"] + [f"kvcrush:anchor={anchor}" for anchor in ANCHORS]
-TASKS = {"kld": ["--limit", "2048"], "kv_recall": ["--samples", "4"], "lines": ["--samples", "4"],
-         "passkey": ["--samples", "10"]}
+FORMS = ["kvcrush:threshold=top", "kvcrush:bits=kv_head", "kvcrush:bits=kv_head,threshold=top"]
+SETS = [("kld lines passkey kv_recall", CHOICES), ("kld", FORMS)]
+OPTIONS = ["--limit", "6144", "--samples", "5"]
 
 
 def key(row):
-    return row["task"], row["budget"], row["base"]
+    return row["task"], row["budget"], row["preset"]
 
 
-def plans(base):
-    """Every choice on one base; parameters of the slot by its name, since a comma ends a plan's."""
-    for choice in CHOICES:
-        method, _, parameter = choice.partition(":")
-        more = f",representatives.{parameter}" if parameter else ""
-        yield f"{base}:representatives={method}{more}"
+def plan(base, choice):
+    """Parameters of the slot by its name, since a comma ends a plan's."""
+    method, _, parameters = choice.partition(":")
+    more = "".join(f",representatives.{each}" for each in parameters.split(",") if each)
+    return f"{base}:representatives={method}{more}"
 
 
 def rows():
     return (common.load(measure_quality.RESULTS, NAME) or {"results": []})["results"]
 
 
-def measure(task, budget, base, end):
-    if time.monotonic() > end or (task, budget, base) in {key(row) for row in rows()}:
+def missing(tasks, choices, budget, base):
+    done = {key(row) for row in rows()}
+    return [task for task in tasks.split()
+            if not {(task, budget, plan(base, choice)) for choice in choices} <= done]
+
+
+def measure(tasks, choices, budget, base, end):
+    left = missing(tasks, choices, budget, base)
+    if time.monotonic() > end or not left:
         return
-    found = measure_quality.evaluate(["--tasks", task, *TASKS[task], "--at-bytes", budget,
-                                      "--plans", " ".join(plans(base))])
-    for row, plan in zip(found["results"], plans(base)):
-        row.update({"budget": budget, "base": base, "preset": plan})
+    plans = [plan(base, choice) for choice in choices]
+    found = measure_quality.evaluate(["--tasks", ",".join(left), *OPTIONS, "--at-bytes", budget,
+                                      "--plans", " ".join(plans)])
+    fitted = found.pop("at_bytes")["plans"]
+    for row, which in zip(found["results"], list(range(len(plans))) * len(left)):
+        row.update({"budget": budget, "base": base, "preset": plans[which],
+                    "deviation": fitted[which]["deviation"]})
+        row.pop("cells", None)
     with measure_quality.WRITING:
         measure_quality.write(NAME, {**found, "command": "tools/results/measure_crush.py",
                                      "results": rows() + found["results"]})
 
 
-def main(arguments):
+def main():
     end = time.monotonic() + 60 * float(os.environ.get("KVKEEP_MINUTES", "1e9"))
-    cells = list(itertools.product(arguments or TASKS, BUDGETS, BASES))
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    cells = [(*some, budget, base)
+             for some in SETS for budget, base in itertools.product(BUDGETS, BASES)]
+    jobs = int(os.environ.get("KVKEEP_JOBS", str(os.cpu_count())))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for done in [pool.submit(measure, *cell, end) for cell in cells]:
             done.result()
-    left = len(cells) - len({key(row) for row in rows()} & set(cells))
+    left = sum(bool(missing(*cell)) for cell in cells)
     if left:
         sys.exit(f"{left} of {len(cells)} cells are left; start again to go on")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -39,6 +39,9 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "bytes-rtn4": (EQUAL, ["--at-bytes", "5.11"],
                    "f16 rtn4 mikv-c mikv-c:low.v=u2 mikv-c:transform=none mikv:low=u3 "
                    f"mikv-c:low=u4gt {EVICTION}"),
+    "paired-rtn4": (EQUAL, ["--at-bytes", "5.11", "--samples", "80", "--limit", "8192"],
+                    "f16 rtn4 mikv-c mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,low.v=u4gt "
+                    "mikv-c:transform=centre+hadamard mikv-c:low.k=u4,transform=none"),
     "bytes-rtn3": (EQUAL, ["--at-bytes", "4.04"],
                    f"f16 rtn3 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre {EVICTION}"),
     "bytes-mikv": (EQUAL, ["--at-bytes", "6.09"],
@@ -51,6 +54,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
               ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }
+PAIRED = {"paired-rtn4": "rtn4"}  # what plans of a set are compared with, on the same units
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
 GRID_TASKS = {"kld": ["--limit", "2048"], "lines": ["--limit", "6"]}
@@ -79,13 +83,24 @@ def known(name):
     return {(row["task"], row["preset"]): row for row in rows}
 
 
+def pair(rows, reference):
+    """What each row has above that of the reference, with its interval; drops the units."""
+    against = next((row for row in rows if row["preset"] == reference), None)
+    for row in rows if against else []:
+        low, high = common.paired((row, against))
+        row["versus"] = {"plan": reference, "low": low, "high": high}
+    for row in rows:
+        row.pop("units", None)
+
+
 def measure(name, task, arguments, order):
     """Runs one task and writes the file's rows with it, in the order of `order`."""
     found = evaluate(["--tasks", task, *arguments])
     with WRITING:
+        which = name.removeprefix("eval-").removesuffix(".json")
+        pair(found["results"], PAIRED.get(which))
         rows = list(known(name).values()) + found["results"]
         rows.sort(key=lambda row: order.index(row["task"]))
-        which = name.removeprefix("eval-").removesuffix(".json")
         write(name, {**found, "command": f"tools/results/measure_quality.py {which}",
                      "results": rows})
     print(f"{name}: {' '.join(['--tasks', task, *arguments])}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ eval-predicted.json    the presets of grids, cross-layer prediction and represen
 eval-uniform.json      every token at the same bits
 eval-keys.json         keys of the low tier at more bits than its values
 eval-bytes-*.json      plans at equal bytes (--at-bytes): those of rtn4, rtn3 and mikv
+eval-paired-*.json     the same with more questions, and differences on the same questions
 eval-tasks.json        the other tasks
 eval-sensitivity.json  a grid of plans: scorer x keep x bits x group of the low tier
 """
@@ -52,6 +53,12 @@ COLUMNS = {
 }
 
 
+def versus(row):
+    """The interval of a difference on the same units."""
+    digits, found = 4 if row["task"] == "kld" else 3, row["versus"]
+    return f"[{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
+
+
 def rows_by(result, key):
     """{key of a row: {task: row}}, in the order of the file."""
     found = {}
@@ -64,7 +71,9 @@ def pivot(result):
     """One row a plan, the columns of all tasks the result has."""
     tasks = [task for task in COLUMNS if any(row["task"] == task for row in result["results"])]
     titles = ["plan", "bits:", "factor:", "window:"]
-    titles += [title for task in tasks for title, _ in COLUMNS[task]]
+    against = next((row["versus"]["plan"] for row in result["results"] if "versus" in row), None)
+    for task in tasks:
+        titles += [title for title, _ in COLUMNS[task]] + [f"above `{against}`:"] * bool(against)
     rows = []
     for preset, by_task in rows_by(result, lambda row: row["preset"]).items():
         cache = by_task[tasks[0]]["cache"]
@@ -74,6 +83,8 @@ def pivot(result):
         for task in tasks:
             row = by_task.get(task)
             cells += [show(row["metrics"]) if row else "" for _, show in COLUMNS[task]]
+            if against:
+                cells.append(versus(row) if row else "")
         rows.append(cells)
     return common.table(titles, rows)
 
@@ -204,7 +215,8 @@ def cell(rows, place, show, heat):
 
 PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
          "eval-uniform.json": uniform, "eval-keys.json": keys,
-         "eval-bytes-rtn4.json": at_bytes, "eval-bytes-rtn3.json": at_bytes,
+         "eval-bytes-rtn4.json": at_bytes, "eval-paired-rtn4.json": at_bytes,
+         "eval-bytes-rtn3.json": at_bytes,
          "eval-bytes-mikv.json": at_bytes, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 

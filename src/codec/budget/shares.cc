@@ -11,7 +11,7 @@
 #include <numeric>
 
 #include "base/fail.h"
-#include "codec/budget/budget.h"
+#include "codec/budget/whole_blocks.h"
 
 namespace kvkeep {
 namespace {
@@ -20,7 +20,7 @@ class Shares : public Budget {
  public:
   // weights [layers][kv_heads], not all 0
   Shares(const Plan& plan, const BudgetContext& shape, const std::vector<double>& weights)
-      : Budget(plan, shape) {
+      : Budget(plan, shape), blocks_(plan, shape, sinks() + window()) {
     const double mean =
         std::accumulate(weights.begin(), weights.end(), 0.0) / static_cast<double>(weights.size());
     edges_.push_back(0.0);
@@ -41,8 +41,11 @@ class Shares : public Budget {
       return std::lround(i * even + free * bend * own);
     };
     const int index = head.layer * context().kv_heads + head.kv_head;
-    return static_cast<int>(below(index + 1) - below(index));
+    const int rows = static_cast<int>(below(index + 1) - below(index));
+    return blocks_.asked() ? blocks_.of(head, rows, rows, bounds.most) : rows;
   }
+
+  WholeBlocks blocks_;
 
   std::vector<double> edges_;  // [layers * kv_heads + 1]: weights of the heads before
   double most_;
