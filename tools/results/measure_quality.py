@@ -42,6 +42,8 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "paired-rtn4": (EQUAL, ["--at-bytes", "5.11", "--samples", "80", "--limit", "8192"],
                     "f16 rtn4 mikv-c mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,low.v=u4gt "
                     "mikv-c:transform=centre+hadamard mikv-c:low.k=u4,transform=none"),
+    "paired-rtn3": (EQUAL, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
+                    "f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4"),
     "bytes-rtn3": (EQUAL, ["--at-bytes", "4.04"],
                    f"f16 rtn3 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre {EVICTION}"),
     "bytes-mikv": (EQUAL, ["--at-bytes", "6.09"],
@@ -54,7 +56,8 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
               ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }
-PAIRED = {"paired-rtn4": "rtn4"}  # what plans of a set are compared with, on the same units
+# What plans of a set are compared with, on the same units.
+PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3"}
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
 GRID_TASKS = {"kld": ["--limit", "2048"], "lines": ["--limit", "6"]}

@@ -216,6 +216,7 @@ def cell(rows, place, show, heat):
 PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
          "eval-uniform.json": uniform, "eval-keys.json": keys,
          "eval-bytes-rtn4.json": at_bytes, "eval-paired-rtn4.json": at_bytes,
+         "eval-paired-rtn3.json": at_bytes,
          "eval-bytes-rtn3.json": at_bytes,
          "eval-bytes-mikv.json": at_bytes, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
