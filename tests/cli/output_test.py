@@ -63,10 +63,12 @@ class Output(CliTest):
         report = self.json_of("eval", "--tasks", "kld", "--plans", "f16 rtn2", "-c", "128",
                               "--limit", "256", "--json")
         exact, coarse = (row["metrics"] for row in report["results"])
-        self.assertEqual(exact, {"mean": 0, "p99": 0, "top1_agreement": 1, "top1_changed": 0,
-                                 "tokens": 192})
+        self.assertEqual(exact, {"mean": 0, "low": 0, "high": 0, "p99": 0, "top1_agreement": 1,
+                                 "top1_changed": 0, "tokens": 192})
         self.assertEqual(coarse.keys(), exact.keys())
-        self.assertGreater(coarse["mean"], 0)
+        self.assertGreater(coarse["low"], 0)
+        self.assertLessEqual(coarse["low"], coarse["mean"])
+        self.assertLessEqual(coarse["mean"], coarse["high"])
 
     def test_eval_in_two_steps(self):
         with tempfile.TemporaryDirectory() as folder:
