@@ -12,13 +12,13 @@ class Engine:
 
     def __init__(self, api, library, log_callback):
         """api: the package's functions; library: those that take and give plain C types."""
-        self.api, self.library = api, library
+        self.api, self.native = api, library
         api.llama_backend_init()
         self.quiet = log_callback(lambda level, text, data: None)  # outlives the library's use
         library.llama_log_set(self.quiet, None)
 
     def system(self):
-        return self.library.llama_print_system_info().decode().strip()
+        return self.native.llama_print_system_info().decode().strip()
 
     def load(self, path):
         return self.api.llama_model_load_from_file(path.encode(),
@@ -44,15 +44,15 @@ class Engine:
         return self.api.llama_get_logits_ith(context, -1)[:count]
 
     def state_size(self, context):
-        return self.library.llama_state_seq_get_size(context, 0, *self.flags)
+        return self.native.llama_state_seq_get_size(context, 0, *self.flags)
 
     def state(self, context):
         size = self.state_size(context)
         saved = (ctypes.c_uint8 * size)()
-        self.library.llama_state_seq_get_data(context, saved, size, 0, *self.flags)
+        self.native.llama_state_seq_get_data(context, saved, size, 0, *self.flags)
         return bytes(saved)
 
     def set_state(self, context, state):
         data = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        if self.library.llama_state_seq_set_data(context, data, len(state), 0, *self.flags) == 0:
+        if self.native.llama_state_seq_set_data(context, data, len(state), 0, *self.flags) == 0:
             raise ValueError(f"{self.name} does not take the stretched state")

@@ -46,11 +46,11 @@ class IkLlamaCpp(Engine):
 
     def decode(self, context, tokens, position):
         array = (ctypes.c_int32 * len(tokens))(*tokens)
-        batch = self.library.llama_batch_get_one(array, len(tokens), position, 0)
+        batch = self.native.llama_batch_get_one(array, len(tokens), position, 0)
         return self.api.llama_decode(context, batch)
 
     def last_position(self, context):
-        return self.library.llama_kv_cache_seq_pos_max(context, 0)
+        return self.native.llama_kv_cache_seq_pos_max(context, 0)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,14 @@ class LlamaCpp(Engine):
         params.flash_attn_type = 1 if flash else 0
 
     def decode(self, context, tokens, _):
-        array = (self.library.llama_token * len(tokens))(*tokens)
-        code = self.library.llama_decode(context,
-                                         self.library.llama_batch_get_one(array, len(tokens)))
-        self.library.llama_synchronize(context)
+        array = (self.native.llama_token * len(tokens))(*tokens)
+        code = self.native.llama_decode(context,
+                                         self.native.llama_batch_get_one(array, len(tokens)))
+        self.native.llama_synchronize(context)
         return code
 
     def last_position(self, context):
-        return self.library.llama_memory_seq_pos_max(self.library.llama_get_memory(context), 0)
+        return self.native.llama_memory_seq_pos_max(self.native.llama_get_memory(context), 0)
 
 
 if __name__ == "__main__":
