@@ -42,7 +42,7 @@ class Shares : public Budget {
     };
     const int index = head.layer * context().kv_heads + head.kv_head;
     const int rows = static_cast<int>(below(index + 1) - below(index));
-    return blocks_.asked() ? blocks_.of(head, rows, rows, bounds.most) : rows;
+    return blocks_.asked() ? blocks_.of(head, rows, bounds.most) : rows;
   }
 
   WholeBlocks blocks_;

@@ -14,7 +14,7 @@ class Uniform : public Budget {
   int spread(HeadIndex head, const Bounds& bounds) const override {
     const bool all = keep() + mid_keep() >= 1 && bounds.even == bounds.most;
     if (!blocks_.asked() || all) return bounds.even;
-    return blocks_.of(head, bounds.even, bounds.even, bounds.most);
+    return blocks_.of(head, bounds.even, bounds.most);
   }
 
   WholeBlocks blocks_;

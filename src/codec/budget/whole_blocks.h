@@ -23,13 +23,13 @@ class WholeBlocks {
         shape_(shape) {}
 
   bool asked() const { return asked_; }
-  // least <= rows.
-  int of(HeadIndex head, int rows, int least, int most) const {
+  // Near `rows`, `most` at most.
+  int of(HeadIndex head, int rows, int most) const {
     const int heads = shape_.layers * shape_.kv_heads;
     const int index = head.layer * shape_.kv_heads + head.kv_head;
     const int room = rows - apart_ + kTierBlockSlots * (2 * index + 1) / (2 * heads);
     const int blocks = std::max(room, 0) / kTierBlockSlots;
-    return std::clamp(apart_ + blocks * kTierBlockSlots, std::min(apart_, least), most);
+    return std::clamp(apart_ + blocks * kTierBlockSlots, std::min(apart_, rows), most);
   }
 
  private:
