@@ -72,7 +72,7 @@ std::string calibration_plan(const Plan& plan) {
     text += (text.empty() ? "" : ";") + slot.slot + "=" + slot.method;
     bool first = true;
     for (const auto& [param, value] : slot.params) {
-      if (param == "rows" || param == "fine") continue;
+      if (param == "rows" || param == "fine" || param == "near") continue;
       text += (first ? ":" : ",") + param + "=" + (param == "scale" ? "least_squares" : value);
       first = false;
     }

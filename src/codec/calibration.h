@@ -35,8 +35,8 @@ struct CalibrationKey {
   bool operator==(const CalibrationKey&) const = default;
 };
 
-// The slots a calibration depends on: "predictor=...;low=chunk:..." without the rows of a chunk and
-// the share of fine ones, with the scale at which all are fitted.
+// The slots a calibration depends on: "predictor=...;low=chunk:..." without the rows of a chunk,
+// the share of fine ones and who may stand for whom, with the scale at which all are fitted.
 std::string calibration_plan(const Plan& plan);
 
 class Calibration {

@@ -131,10 +131,10 @@ ChunkCodec::ChunkCodec(const ChunkShape& shape, std::shared_ptr<const Calibratio
     : shape_(shape),
       calibration_(std::move(calibration)),
       quantizers_(std::move(quantizers)),
-      key_(form, quantizers_.representative.value_or(quantizers_.key), quantizers_.key),
-      value_(form, quantizers_.representative.value_or(quantizers_.value), quantizers_.value),
-      first_(form, quantizers_.representative.value_or(quantizers_.first), quantizers_.first),
-      finest_(form, quantizers_.finest, quantizers_.finest),
+      key_(make_coder(form, quantizers_.key)),
+      value_(make_coder(form, quantizers_.value)),
+      first_(make_coder(form, quantizers_.first)),
+      finest_(form, shape.kv_heads, quantizers_.finest, quantizers_.finest),
       tokens_(std::move(tokens)),
       fine_(fine) {}
 
@@ -147,21 +147,20 @@ bool ChunkCodec::is_fine(size_t n) const {
 Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
   const Plan::Slot& low = plan.slot("low");
   const std::string scale = low.param("scale");
-  const HiggsScale least = scale == "norm" ? HiggsScale::norm : HiggsScale::least_squares;
-  const HiggsScale of_keys = scale == "unbiased" ? HiggsScale::unbiased : least;
-  const auto make_one = [&](const std::string& grid, HiggsScale what) {  // "p4n256"
+  const auto make_one = [&](const std::string& grid) {  // "p4n256"
     HiggsSpec spec;
     spec.p = grid[1] - '0';
     spec.n = std::stoi(grid.substr(3));
-    spec.scale = what;
+    spec.scale = scale == "norm"            ? HiggsScale::norm
+                 : scale == "least_squares" ? HiggsScale::least_squares
+                                            : HiggsScale::unbiased;
     return Higgs::make(spec, width);
   };
   const std::string k = low.param("k"), v = low.param("v");
   const bool from_tokens = low.param("first") == "token";
   const bool codes_values = v != "none";
-  auto key = make_one(k, of_keys), value = make_one(codes_values ? v : k, least),
-       first = make_one(from_tokens ? k : low.param("first"), of_keys),
-       finest = make_one(kFinest, of_keys);
+  auto key = make_one(k), value = make_one(codes_values ? v : k),
+       first = make_one(from_tokens ? k : low.param("first")), finest = make_one(kFinest);
   for (const auto* made : {&key, &value, &first, &finest})
     if (!*made) return tl::unexpected(made->error());
   ChunkQuantizers all{
@@ -169,7 +168,7 @@ Result<ChunkQuantizers> ChunkQuantizers::make(const Plan& plan, int width) {
       low.param("first"), from_tokens,       codes_values};
   const std::string grid = plan.slot("predictor").param("grid");
   if (grid.empty() || grid == "same") return all;
-  auto representative = make_one(grid, of_keys);
+  auto representative = make_one(grid);
   if (!representative) return tl::unexpected(representative.error());
   all.representative = *std::move(representative);
   return all;

@@ -129,6 +129,9 @@ class ChunkCodec {
  private:
   ChunkCodec(const ChunkShape& shape, std::shared_ptr<const Calibration> calibration,
              ChunkQuantizers quantizers, const CrushForm& form, TokenRows tokens, double fine);
+  Crush make_coder(const CrushForm& form, const Higgs& other) const {
+    return {form, shape_.kv_heads, quantizers_.representative.value_or(other), other};
+  }
   const Crush& coder(int layer, Side side, bool fine) const {
     return fine ? finest_ : layer == 0 ? first_ : side == Side::key ? key_ : value_;
   }

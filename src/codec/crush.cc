@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 
 #include "base/fail.h"
 #include "kernels/isa.h"
@@ -34,6 +35,25 @@ std::vector<float> products(const float* rows, int count, int width) {
   return dots;
 }
 
+// Bits [count][heads]: is this head's part of the row longer than that of the median row?
+std::vector<uint8_t> signatures(const float* rows, int count, int width, int heads) {
+  const auto n = static_cast<size_t>(count), h = static_cast<size_t>(heads);
+  const size_t part = static_cast<size_t>(width) / h;
+  std::vector<uint8_t> bits(n * h);
+  std::vector<float> length(n), sorted(n);
+  for (size_t head = 0; head < h; ++head) {
+    for (size_t row = 0; row < n; ++row) {
+      const float* x = rows + (row * h + head) * part;
+      length[row] = std::inner_product(x, x + part, x, 0.0f);
+    }
+    sorted = length;
+    const auto middle = sorted.begin() + count / 2;
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    for (size_t row = 0; row < n; ++row) bits[row * h + head] = length[row] > *middle;
+  }
+  return bits;
+}
+
 // Where the parts of a side begin.
 struct Parts {
   size_t index, representatives, others;
@@ -50,8 +70,11 @@ Parts parts_of(const CrushForm& form, int representatives, int rows, size_t code
 
 }  // namespace
 
-Crush::Crush(const CrushForm& form, Higgs representative, Higgs other)
-    : form_(form), representative_(std::move(representative)), other_(std::move(other)) {}
+Crush::Crush(const CrushForm& form, int heads, Higgs representative, Higgs other)
+    : form_(form),
+      heads_(heads),
+      representative_(std::move(representative)),
+      other_(std::move(other)) {}
 
 int Crush::representatives(int rows) const {
   return std::min((1 << form_.index_bits) - 1, rows / 4);
@@ -99,6 +122,12 @@ Result<void> Crush::encode(float* rows, int count, std::byte* codes) const {
   const auto d = static_cast<size_t>(width);
   const Parts parts = parts_of(form_, r, count, representative_.row_bytes());
   const std::vector<int> picked = pick(products(rows, count, width), count);
+  const std::vector<uint8_t> bits = signatures(rows, count, width, heads_);
+  const auto near = [&](int a, int b) {
+    const auto *one = bits.data() + a * heads_, *other = bits.data() + b * heads_;
+    return std::inner_product(one, one + heads_, other, 0, std::plus<>(), std::not_equal_to<>()) <=
+           form_.near;
+  };
   std::fill_n(codes, parts.representatives, std::byte(0));
   std::vector<float> decoded(static_cast<size_t>(r) * d);
   for (size_t i = 0; i < picked.size(); ++i) {
@@ -115,6 +144,7 @@ Result<void> Crush::encode(float* rows, int count, std::byte* codes) const {
     double most = 0;
     unsigned index = 0;
     for (size_t i = 0; i < picked.size(); ++i) {
+      if (!near(row, picked[i])) continue;
       double taken = 0;
       const float* by = decoded.data() + i * d;
       for (size_t c = 0; c < d; ++c)

@@ -7,9 +7,12 @@
 //
 //   other row  x ~ gain * representative as decoded; index 0: nothing is taken off
 //
-// Representatives are picked one by one, each the row that takes most power off all others: nearest
-// in the space of rows, as signatures of heads are not known of rows in a chunk. Rows are what a
-// predictor left, so prediction from other layers and from other tokens add up.
+// Representatives are picked one by one, each the row that takes most power off all others. A row
+// takes the nearest of those whose signature differs from its own in at most `near` bits; all of
+// them unless told otherwise, because distance in the space of rows is what counts in the end. A
+// signature has a bit a kv_head: whether its part of the row is longer than the median row's. Only
+// the encoder needs it, so it is not stored. Rows are what a predictor left, so prediction from
+// other layers and from other tokens add up.
 #pragma once
 
 #include <cstddef>
@@ -23,11 +26,13 @@ namespace kvkeep {
 struct CrushForm {
   int index_bits = 0;  // 2^index_bits - 1 representatives at most, 0: there are none
   float gain = 1;
+  int near = 1024;  // most bits between the signatures of a row and of its representative
 };
 
 class Crush {
  public:
-  Crush(const CrushForm& form, Higgs representative, Higgs other);
+  // Rows are `heads` equal parts.
+  Crush(const CrushForm& form, int heads, Higgs representative, Higgs other);
 
   int representatives(int rows) const;  // of so many rows: at most a quarter of them
   size_t bytes(int rows) const;
@@ -41,6 +46,7 @@ class Crush {
   std::vector<int> pick(const std::vector<float>& dots, int count) const;
 
   CrushForm form_;
+  int heads_;
   Higgs representative_, other_;
 };
 

@@ -30,13 +30,13 @@ double power(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 TEST(Crush, CountsItsBytes) {
-  const Crush crush({2, 1.0f}, higgs(1, 16), higgs(1, 2));
+  const Crush crush({2, 1.0f}, 1, higgs(1, 16), higgs(1, 2));
   EXPECT_EQ(crush.representatives(3), 0);
   EXPECT_EQ(crush.representatives(8), 2);
   EXPECT_EQ(crush.representatives(100), 3);
   // 3 numbers of 2 bytes, 20 indices of 2 bits, rows of 32 values at 4 and 1 bit with f16 scales.
   EXPECT_EQ(crush.bytes(20), 3 * 2 + 5 + 3 * (16 + 2) + 17 * (4 + 2));
-  EXPECT_EQ(Crush({0, 1.0f}, higgs(1, 16), higgs(1, 2)).bytes(20), 20 * (4 + 2));
+  EXPECT_EQ(Crush({0, 1.0f}, 1, higgs(1, 16), higgs(1, 2)).bytes(20), 20 * (4 + 2));
 }
 
 // Two kinds of rows: the first of each kind stands for it, and nothing is left of the others.
@@ -46,7 +46,7 @@ TEST(Crush, RowsThatAreAlikePayOnce) {
   for (int row = 0; row < 16; ++row)
     rows.insert(rows.end(), kinds.begin() + row % 2 * kWidth,
                 kinds.begin() + (row % 2 + 1) * kWidth);
-  const Crush crush({2, 1.0f}, higgs(1, 16), higgs(1, 2));
+  const Crush crush({2, 1.0f}, 1, higgs(1, 16), higgs(1, 2));
   std::vector<std::byte> codes(crush.bytes(16));
   std::vector<float> out(rows);
   ASSERT_TRUE(crush.encode(out.data(), 16, codes.data()));
@@ -54,14 +54,14 @@ TEST(Crush, RowsThatAreAlikePayOnce) {
   // Each is as good as its 4-bit representative (mse 0.0095), or better by its own bit.
   EXPECT_LT(power(out, rows), 0.012 * all);
   std::vector<float> plain(rows);
-  std::vector<std::byte> other(Crush({0, 1.0f}, higgs(1, 2), higgs(1, 2)).bytes(16));
-  ASSERT_TRUE(Crush({0, 1.0f}, higgs(1, 2), higgs(1, 2)).encode(plain.data(), 16, other.data()));
+  std::vector<std::byte> other(Crush({0, 1.0f}, 1, higgs(1, 2), higgs(1, 2)).bytes(16));
+  ASSERT_TRUE(Crush({0, 1.0f}, 1, higgs(1, 2), higgs(1, 2)).encode(plain.data(), 16, other.data()));
   EXPECT_GT(power(plain, rows), 0.2 * all);
 }
 
 TEST(Crush, DecodesTheSameInAnyGrouping) {
   for (const int count : {1, 7, 33, 128}) {
-    const Crush crush({3, 0.65f}, higgs(1, 4), higgs(1, 2));
+    const Crush crush({3, 0.65f}, 1, higgs(1, 4), higgs(1, 2));
     std::vector<float> rows = random_rows(count, 3);
     std::vector<std::byte> codes(crush.bytes(count));
     ASSERT_TRUE(crush.encode(rows.data(), count, codes.data()));
@@ -79,7 +79,7 @@ TEST(Crush, UnlikeRowsAreCodedAsTheyAre) {
   // Orthogonal rows of equal length: a representative takes nothing off, so index 0 everywhere.
   std::vector<float> rows(8 * kWidth);
   for (size_t i = 0; i < 8; ++i) rows[i * kWidth + i] = 4.0f;
-  const Crush crush({2, 1.0f}, higgs(1, 16), higgs(1, 16));
+  const Crush crush({2, 1.0f}, 1, higgs(1, 16), higgs(1, 16));
   std::vector<std::byte> codes(crush.bytes(8));
   std::vector<float> out(rows);
   ASSERT_TRUE(crush.encode(out.data(), 8, codes.data()));
@@ -87,8 +87,40 @@ TEST(Crush, UnlikeRowsAreCodedAsTheyAre) {
   EXPECT_EQ(codes[5], std::byte(0));
 }
 
+// Rows of two heads, each part long (4) or short (1), in the directions of two kinds. Row 0 and 1
+// stand for the others; the last row is like row 0 by direction and like row 1 by signature.
+TEST(Crush, OnlyRepresentativesOfANearSignatureAreTaken) {
+  constexpr size_t kHalf = kWidth / 2;
+  const std::vector<float> kinds = random_rows(2, 11);
+  const auto row = [&](size_t kind, float first, float second) {
+    std::vector<float> x(kinds.begin() + static_cast<ptrdiff_t>(kind * kWidth),
+                         kinds.begin() + static_cast<ptrdiff_t>((kind + 1) * kWidth));
+    for (size_t c = 0; c < kWidth; ++c) x[c] *= c < kHalf ? first : second;
+    return x;
+  };
+  std::vector<float> rows;
+  for (int i = 0; i < 12; ++i) {
+    const auto x = i == 11 ? row(0, 1, 2) : i % 2 ? row(1, 1, 4) : row(0, 4, 1);
+    rows.insert(rows.end(), x.begin(), x.end());
+  }
+  const auto index_of_last = [&](int near) {
+    const Crush crush({2, 0.5f, near}, 2, higgs(1, 16), higgs(1, 4));
+    std::vector<std::byte> codes(crush.bytes(12));
+    std::vector<float> out(rows);
+    EXPECT_TRUE(crush.encode(out.data(), 12, codes.data()));
+    std::vector<float> again(rows.size());
+    crush.decode(codes.data(), 12, 0, 12, again.data());
+    EXPECT_EQ(again, out) << near;
+    // Three numbers of 2 bytes, then 2 bits a row; row 11 has the last ones of the third byte.
+    return std::to_integer<int>(codes[6 + 2]) >> 6;
+  };
+  const int any = index_of_last(2), equal = index_of_last(0);
+  EXPECT_NE(any, 0);
+  EXPECT_NE(any, equal);
+}
+
 TEST(Crush, AnyBytesDecode) {
-  const Crush crush({3, 0.5f}, higgs(1, 4), higgs(1, 2));
+  const Crush crush({3, 0.5f}, 1, higgs(1, 4), higgs(1, 2));
   Rng rng(5);
   std::vector<std::byte> codes(crush.bytes(20));
   std::vector<float> out(20 * kWidth);
@@ -99,7 +131,7 @@ TEST(Crush, AnyBytesDecode) {
 }
 
 TEST(Crush, ANumberThatIsNotFiniteIsAnError) {
-  const Crush crush({2, 1.0f}, higgs(1, 4), higgs(1, 2));
+  const Crush crush({2, 1.0f}, 1, higgs(1, 4), higgs(1, 2));
   for (const int bad : {0, 5, 11}) {
     std::vector<float> rows = random_rows(12, 1);
     rows[static_cast<size_t>(bad * kWidth + 3)] = NAN;

@@ -15,6 +15,12 @@ std::vector<int32_t> prose(const Model& model, std::string_view text, size_t fro
   return first_tokens(model, text.substr(blank == std::string_view::npos ? 0 : blank + 1), context);
 }
 
+// Fisher and Yates; the first token stays, as it may be one that begins a text.
+void shuffle(std::vector<int32_t>* tokens, uint64_t seed) {
+  Rng rng(seed);
+  for (size_t i = tokens->size(); i-- > 2;) std::swap((*tokens)[i], (*tokens)[1 + rng.below(i)]);
+}
+
 Result<std::vector<int32_t>> record(const TaskInput& in, int index) {
   const auto sample = make_record(in, index % 2 ? dictionary_style() : lines_style(), index);
   if (!sample) return tl::unexpected(sample.error());
@@ -50,6 +56,7 @@ Result<std::vector<std::vector<int32_t>>> calibration_windows(const Model& model
     const auto from = static_cast<size_t>(static_cast<double>(text.size()) *
                                           static_cast<double>(i) / static_cast<double>(n));
     windows.push_back(prose(model, text, from, context));
+    if (i % 4 == 0) shuffle(&windows.back(), hash64(options.seed + static_cast<uint64_t>(i)));
     if (windows.back().size() < static_cast<size_t>(context) / 2)
       return bad_input("the text is too short: the window from byte {} on has {} tokens of {}",
                        from, windows.back().size(), context);

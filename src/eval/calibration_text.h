@@ -1,8 +1,11 @@
-// What `kvkeep calibrate` reads: half prose, half made-up records.
+// What `kvkeep calibrate` reads: a quarter prose, a quarter its words out of order, half made-up
+// records.
 //
 // Predictors that were fitted to prose alone erred several times more on records of names and
 // numbers. So every second window is a record with questions and answers, of the kinds that the
-// tasks lines and kv_recall ask for, from seeds that no task uses by default.
+// tasks lines and kv_recall ask for, from seeds that no task uses by default. And every fourth is
+// prose with its tokens in random order: on text of another kind than the calibration's, tokens
+// follow one another in ways that it never showed, and predictors must not lean on the usual ones.
 #pragma once
 
 #include <cstdint>

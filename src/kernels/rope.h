@@ -17,6 +17,8 @@ struct RopeConfig {
   float llama3_factor = 8.0f, low_freq_factor = 1.0f, high_freq_factor = 4.0f;
   int original_context = 8192;
   std::vector<float> factors = {};  // optional divisor of each frequency ("rope_freqs"), [dim/2]
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 class Rope {

@@ -13,7 +13,8 @@ PredictorForm make_predictor_crush(const Plan::Slot& slot) {
     form.value = {Source::key, Source::value_below};
     form.bits = 8;
   }
-  form.crush = {static_cast<int>(slot.number("index")), static_cast<float>(slot.number("gain"))};
+  form.crush = {static_cast<int>(slot.number("index")), static_cast<float>(slot.number("gain")),
+                static_cast<int>(slot.number("near"))};
   return form;
 }
 

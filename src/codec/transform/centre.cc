@@ -5,7 +5,8 @@
 // Reading adds q . (R_p m) to the logit of position p. With the channel pairs of q and m as complex
 // numbers this is sum_i A_i cos(p w_i) + B_i sin(p w_i), A_i = Re(q_i conj m_i), B_i = Im(...).
 // With p = 64 a + b, (A, B) is turned by 64 a once for a run of slots, then one dot product with
-// the cosines and sines of b gives the bias of a slot; the tables stay small.
+// the cosines and sines of b gives the bias of a slot; the tables stay small, and all sequences of
+// a model share them.
 //
 // The mean is frozen. When the text changes kind, the newest keys may lie no closer to it than to
 // zero; subtracting it would then add power, so rows coded from then on are coded as they are.
@@ -15,29 +16,29 @@
 #include "base/aligned_buffer.h"
 #include "base/half.h"
 #include "codec/transform/transform.h"
+#include "codec/transform/waves.h"
 #include "kernels/isa.h"
 
 namespace kvkeep {
 namespace {
 
-constexpr int kStride = 64;  // positions are kStride * coarse + fine
+constexpr int kStride = Waves::kStride;
 
 class Centre : public Transform {
  public:
   Centre(const TransformContext& context, bool guard)
       : context_(context),
         guard_(guard),
-        rope_(context.rope),
         pairs_(context.rope.dim / 2),
         means_(static_cast<size_t>(context.layers * context.kv_heads * context.head_dim)),
-        fine_(waves(kStride, 1)),
-        coarse_(waves((context.context + kStride - 1) / kStride, kStride)) {}
+        waves_(Waves::of(context.rope, context.context)) {}
 
   std::unique_ptr<Transform> clone() const override { return std::make_unique<Centre>(*this); }
   int order() const override { return 0; }
   bool needs_fit() const override { return true; }
   bool has_bias() const override { return true; }
-  size_t state_bytes() const override { return means_.bytes() + fine_.bytes() + coarse_.bytes(); }
+  size_t state_bytes() const override { return means_.bytes(); }
+  size_t shared_bytes() const override { return waves_->bytes(); }
 
   void fit(HeadIndex head, const FitInput& input) override {
     const auto& [keys, positions, query_max, tokens] = input;
@@ -46,7 +47,7 @@ class Centre : public Transform {
     float cosine[kMaxDim / 2], sine[kMaxDim / 2];
     for (size_t t = 0; t < positions.size(); ++t) {
       const float* key = keys.data() + t * dim;
-      angles(positions[t], cosine, sine);
+      waves_->angles(positions[t], cosine, sine);
       for (int i = 0; i < pairs_; ++i) {  // turned back
         const auto [a, b] = pair(i);
         sum[static_cast<size_t>(a)] += key[a] * cosine[i] + key[b] * sine[i];
@@ -99,7 +100,7 @@ class Centre : public Transform {
     for (size_t t = 0; t < positions.size(); ++t) {
       if (t == 0 || positions[t] / kStride != positions[t - 1] / kStride)
         turn(still, positions[t] / kStride, turned);
-      logits[t] += constant + dot(turned, row(fine_, positions[t] % kStride), 2 * pairs_);
+      logits[t] += constant + dot(turned, waves_->fine(positions[t] % kStride), 2 * pairs_);
     }
   }
 
@@ -117,26 +118,9 @@ class Centre : public Transform {
     return means_.data() + (head.layer * context_.kv_heads + head.kv_head) * context_.head_dim;
   }
   const uint16_t* mean(HeadIndex head) const { return const_cast<Centre*>(this)->mean(head); }
-  // [count][cos of each pair, then sin of each pair] of the angles n * step * w_i.
-  AlignedBuffer<float> waves(int count, int step) const {
-    AlignedBuffer<float> table(static_cast<size_t>(count) * static_cast<size_t>(2 * pairs_));
-    for (int n = 0; n < count; ++n)
-      for (int i = 0; i < pairs_; ++i) {
-        const double angle =
-            static_cast<double>(n) * step * rope_.frequencies()[static_cast<size_t>(i)];
-        float* out = table.data() + static_cast<ptrdiff_t>(n) * 2 * pairs_;
-        out[i] = static_cast<float>(std::cos(angle));
-        out[pairs_ + i] = static_cast<float>(std::sin(angle));
-      }
-    return table;
-  }
-  const float* row(const AlignedBuffer<float>& table, int n) const {
-    return table.data() + static_cast<ptrdiff_t>(n) * 2 * pairs_;
-  }
-
   // A cos(x + y) + B sin(x + y) as a function of y, for the coarse angles x.
   void turn(const float* still, int coarse, float* turned) const {
-    const float* x = row(coarse_, coarse);
+    const float* x = waves_->coarse(coarse);
     for (int i = 0; i < pairs_; ++i) {
       const float a = still[i], b = still[pairs_ + i], c = x[i], s = x[pairs_ + i];
       turned[i] = a * c + b * s;
@@ -144,20 +128,10 @@ class Centre : public Transform {
     }
   }
 
-  // cos and sin of p w_i for all pairs.
-  void angles(int position, float* cosine, float* sine) const {
-    const float* x = row(coarse_, position / kStride);
-    const float* y = row(fine_, position % kStride);
-    for (int i = 0; i < pairs_; ++i) {
-      cosine[i] = x[i] * y[i] - x[pairs_ + i] * y[pairs_ + i];
-      sine[i] = x[pairs_ + i] * y[i] + x[i] * y[pairs_ + i];
-    }
-  }
-
   void add_rotated_mean(HeadIndex head, float* key, int position, float sign) const {
     float m[kMaxDim], cosine[kMaxDim / 2], sine[kMaxDim / 2];
     kernels().f16_to_f32(mean(head), m, context_.head_dim);
-    angles(position, cosine, sine);
+    waves_->angles(position, cosine, sine);
     for (int i = 0; i < pairs_; ++i) {
       const auto [a, b] = pair(i);
       key[a] += sign * (m[a] * cosine[i] - m[b] * sine[i]);
@@ -168,11 +142,9 @@ class Centre : public Transform {
 
   TransformContext context_;
   bool guard_;
-  Rope rope_;
   int pairs_;
   AlignedBuffer<uint16_t> means_;  // [layers][kv_heads][head_dim], f16, before RoPE
-  AlignedBuffer<float> fine_;      // waves of positions 0 .. 63
-  AlignedBuffer<float> coarse_;    // waves of positions 0, 64, 128, ... < context
+  std::shared_ptr<const Waves> waves_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "codec/transform/waves.h"
 
 namespace kvkeep {
 namespace {
@@ -82,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Centre, RemovesTheMeanPreRopeKey) {
   TransformContext context{1, 1, 64, 512, {}};
   context.rope.dim = 64;
-  const auto plan = Plan::parse("mikv-c");
+  const auto plan = Plan::parse("mikv:transform=centre");
   const auto transform = make_transform(plan->slot("transform"), context);
   const Rope rope(context.rope);
   Rng rng(9);
@@ -104,8 +105,45 @@ TEST(Centre, RemovesTheMeanPreRopeKey) {
   }
   EXPECT_NEAR(before / (200 * 64), 1.0 + 4.5, 0.4);
   EXPECT_NEAR(after / (200 * 64), 1.0, 0.05);
-  // One f16 vector, and the waves of 64 fine and 512 / 64 coarse positions.
-  EXPECT_EQ(transform->state_bytes(), 128u + (64u + 8u) * 64u * 4u);
+  // One f16 vector; the waves of 64 fine and 512 / 64 coarse positions are the model's.
+  EXPECT_EQ(transform->state_bytes(), 128u);
+  EXPECT_EQ(transform->shared_bytes(), (64u + 8u) * 64u * 4u);
+}
+
+TEST(Waves, AreSharedByAllThatAskForTheSame) {
+  RopeConfig rope;
+  rope.dim = 8;
+  const auto first = Waves::of(rope, 100), second = Waves::of(rope, 100);
+  EXPECT_EQ(first, second);
+  EXPECT_NE(first, Waves::of(rope, 101));
+  RopeConfig other = rope;
+  other.base = 500.0f;
+  EXPECT_NE(first, Waves::of(other, 100));
+  const std::weak_ptr<const Waves> mine = Waves::of(rope, 7);
+  EXPECT_TRUE(mine.expired()) << "held by nobody";
+  const Rope turn(rope);
+  float cosine[4], sine[4], c[4], s[4];
+  for (const int position : {0, 1, 63, 64, 99}) {
+    first->angles(position, cosine, sine);
+    turn.angles(position, c, s);
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_NEAR(cosine[i], c[i], 1e-6f) << position;
+      EXPECT_NEAR(sine[i], s[i], 1e-6f) << position;
+    }
+  }
+}
+
+// Two sequences, and a third that is gone: their centres hold one table.
+TEST(Centre, SequencesShareTheWaves) {
+  TransformContext context{1, 1, 64, 512, {}};
+  context.rope.dim = 64;
+  const auto plan = Plan::parse("rtn2:transform=centre");
+  const auto waves = Waves::of(context.rope, 512);
+  const long before = waves.use_count();
+  const auto one = make_transform(plan->slot("transform"), context);
+  const auto two = make_transform(plan->slot("transform"), context);
+  const auto fork = one->clone();
+  EXPECT_EQ(waves.use_count(), before + 3);
 }
 
 // A channel with keys x32 and queries /32: balanced, both sides have the same largest value.
