@@ -169,12 +169,19 @@ std::string advice(const Plan& plan, bool asks_for_details) {
   const Plan::Slot& slot = plan.slot("representatives");
   const auto row = find_method("representatives", slot.method);
   if (!row || (*row)->pays[0] == '\0') return "";
-  const bool evicts = plan.slot("low").method == "drop";
-  if (evicts && !asks_for_details) return "";
+  const std::string low = plan.slot("low").method;
+  const bool evicts = low == "drop" || low == "d2o" || low == "kvmerger";
+  std::string otherwise;
+  if (!evicts)
+    otherwise = "where they are kept in a low tier it gained little";
+  else if (asks_for_details)
+    otherwise = "what is asked for later needs a low tier, such as low=rtn:k=u4,v=u3";
+  else if (plan.slot("scorer").method == "snapkv" && plan.slot("budget").number("keep") > 0.25)
+    otherwise = "with snapkv and more than a quarter of the tokens kept it gained nothing";
+  else
+    return "";
   return fmt::format("representatives={} of '{}' pays {}: {} (docs/kvcrush.md)", slot.method,
-                     plan.typed(), (*row)->pays,
-                     evicts ? "what is asked for later needs a low tier, such as low=rtn:k=u4,v=u3"
-                            : "where they are kept in a low tier it gained little");
+                     plan.typed(), (*row)->pays, otherwise);
 }
 
 const std::vector<PresetInfo>& presets() {

@@ -40,6 +40,19 @@ class Output(CliTest):
             self.check_cache(row["cache"])
         self.assertEqual(report["results"][0]["cache"]["readable_tokens"], 256)
 
+    def test_hints_where_representatives_do_not_pay(self):
+        small = ["-c", "256", "--limit", "256", "--plans", "kvcrush"]
+        _, _, quiet = run("eval", "--tasks", "ppl", *small)
+        self.assertNotIn("hint:", quiet)
+        _, _, found = run("eval", "--tasks", "lines", "-c", "330", "--limit", "1", "--plans",
+                          "h2o kvcrush")
+        self.assertEqual(found.count("hint:"), 1)
+        self.assertIn("hint: representatives=kvcrush of 'kvcrush' pays where", found)
+        code, _, found = run("run", "-p", "Once", "-n", "2", "--plan",
+                             "mikv:representatives=kvcrush")
+        self.assertIn("hint:", found)
+        self.assertEqual(code, 0)
+
     def test_eval_of_recall(self):
         report = self.json_of("eval", "--tasks", "lines,passkey,kv_recall", "--plans", "f16 h2o",
                               "-c", "330", "--limit", "2", "--json")

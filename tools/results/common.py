@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 
 
 def load(results_dir, name):
@@ -20,6 +21,14 @@ def table(titles, rows):
              "|" + "|".join("---:" if title.endswith(":") else "---" for title in titles) + "|"]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def written(text, name, body):
+    """A document whose part between the marks of `name` is the body; its prose stays."""
+    begin, end = f"<!-- {name}: written by ./dev results -->\n", f"<!-- end of {name} -->"
+    body = f"\n{body}\n\n" if body else ""
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + body + end, text,
+                  flags=re.S)
 
 
 def paired(*pairs, draws=2000):

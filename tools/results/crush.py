@@ -3,7 +3,6 @@ measure_crush.py) and results/eval-keep1.json (by measure_keep1.py). The prose a
 written in the document itself."""
 
 import os
-import re
 
 import common
 import quality
@@ -75,10 +74,10 @@ def keep1(results_dir):
         return ""
     rows = {}
     for row in result["results"]:
-        rows.setdefault(row["preset"], {})[row["task"]] = row
-    exact = rows.get("f16", {})
+        rows.setdefault((row["preset"], row.get("at")), {})[row["task"]] = row
+    exact = rows.get(("f16", None), {})
     body = []
-    for plan, tasks in rows.items():
+    for (plan, at), tasks in rows.items():
         if "kld" not in tasks:
             continue
         cache, kld = tasks["kld"]["cache"], tasks["kld"]["metrics"]
@@ -88,7 +87,8 @@ def keep1(results_dir):
         if mean and plan != "f16" and all("units" in row for pair in pairs for row in pair):
             low, high = common.paired(*pairs)
             mean += f" [{low:+.3f}, {high:+.3f}]"
-        body.append([f"`{plan}`", f"{cache['bits_per_value_marginal']:.2f}",
+        body.append([f"`{plan}`" + (f" at the bytes of `{at}`" if at else ""),
+                     f"{cache['bits_per_value_marginal']:.2f}",
                      f"{cache['bits_per_value']:.2f}", f"{cache['compression_factor']:.2f}",
                      f"{kld['mean']:.4f}", f"{100 * kld['top1_changed']:.1f} %",
                      *(quality.share(metrics) if metrics else "" for metrics in suite), mean])
@@ -103,9 +103,5 @@ def document(results_dir, path=DOCUMENT):
     with open(path, encoding="utf-8") as file:
         text = file.read()
     for name, part in (("ablation", ablation), ("keep1", keep1)):
-        begin, end = f"<!-- {name}: written by ./dev results -->\n", f"<!-- end of {name} -->"
-        body = part(results_dir)
-        body = "\n" + body + "\n\n" if body else ""
-        text = re.sub(re.escape(begin) + ".*?" + re.escape(end),
-                      lambda _: begin + body + end, text, flags=re.S)
+        text = common.written(text, name, part(results_dir))
     return text

@@ -27,10 +27,14 @@ CALIBRATED = ["keep1", "keep1:predictor=cross_layer", "keep1:predictor=mean,low.
               "keep1:predictor=crush,low.v=p4n16",
               "keep1:predictor=cross_layer,low.k=p4n256,low.v=p1n2",
               "keep1:low.k=p4n256,predictor.index=2", "keep1:low.k=p4n16", "keep2",
-              "keep1:predictor=cross_layer,low.k=p2n64,low.v=p4n256"]
+              "keep1:predictor=cross_layer,low.k=p2n64,low.v=p4n256",
+              "keep1:predictor=cross_layer,low.k=p2n256,low.v=p4n256"]
 PLAIN = ["f16", "mikv", "mikv-c", "rtn2"]
-AT_KEEP1 = ["h2o", "snapkv", "h2o:representatives=kvcrush", "d2o"]  # at the bytes of keep1
-SUITE = ["f16", "keep1:predictor=cross_layer,low.k=p2n64,low.v=p4n256", "keep1"]  # asked as well
+NEAR = ["keep1:predictor.near=0", "keep1:predictor.near=1"]  # calibrated as keep1 is
+AT_BYTES = {"keep1": ["h2o", "snapkv", "h2o:representatives=kvcrush", "d2o"], "rtn2": ["keep1"],
+            "mikv": ["keep1"]}  # plans fitted to the bytes of another
+SUITE = ["f16", *CALIBRATED[-2:], "keep1", "mikv", "rtn2"]  # asked as well
+ASKED_AT_BYTES = ["h2o", "snapkv", "keep1"]
 TASKS = {"kld": ["--limit", "4096"], "lines": ["--samples", "40"], "kv_recall": ["--samples", "40"],
          "passkey": ["--samples", "40"]}
 
@@ -48,25 +52,28 @@ def rows():
     return (common.load(measure_quality.RESULTS, NAME) or {"results": []})["results"]
 
 
-def measure(task, plans, more=()):
-    """What the file does not have of these plans."""
-    known = {(row["task"], row["preset"]) for row in rows()}
-    plans = [plan for plan in plans if (task, plan) not in known]
+def measure(task, plans, at=None):
+    """What the file does not have of these plans, fitted to the bytes of the plan `at` if given."""
+    known = {(row["task"], row["preset"], row.get("at")) for row in rows()}
+    plans = [plan for plan in plans if (task, plan, at) not in known]
     if not plans:
         return
-    found = measure_quality.evaluate(["-m", LINK, "--tasks", task, *TASKS[task], *more,
+    fitted = ["--at-bytes", f"{bits_of(at):.2f}"] if at else []
+    found = measure_quality.evaluate(["-m", LINK, "--tasks", task, *TASKS[task], *fitted,
                                       "--plans", " ".join(plans)])
     for row, plan in zip(found["results"], plans):
         row["preset"] = plan
         row.pop("cells", None)
+        if at:
+            row["at"] = at
     with measure_quality.WRITING:
         measure_quality.write(NAME, {**found, "command": COMMAND,
                                      "results": rows() + found["results"]})
 
 
-def bits_of_keep1():
+def bits_of(plan):
     return next(row["cache"]["bits_per_value_marginal"] for row in rows()
-                if (row["task"], row["preset"]) == ("kld", "keep1"))
+                if (row["task"], row["preset"], row.get("at")) == ("kld", plan, None))
 
 
 def main(arguments):
@@ -80,13 +87,13 @@ def main(arguments):
     jobs = int(os.environ.get("KVKEEP_JOBS", str(os.cpu_count())))
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda plan: calibrate(plan, train), CALIBRATED))
-        measure("kld", ["keep1"])
-        at_bytes = ["--at-bytes", f"{bits_of_keep1():.2f}"]
-        jobs = [pool.submit(measure, "kld", PLAIN + CALIBRATED),
-                pool.submit(measure, "kld", AT_KEEP1, at_bytes)]
+        measure("kld", list(AT_BYTES))
+        jobs = [pool.submit(measure, "kld", PLAIN + CALIBRATED + NEAR)]
+        jobs += [pool.submit(measure, "kld", plans, at) for at, plans in AT_BYTES.items()]
         for task in list(TASKS)[1:]:
             jobs += [pool.submit(measure, task, [plan]) for plan in SUITE]
-            jobs.append(pool.submit(measure, task, AT_KEEP1[:2], at_bytes))
+            jobs += [pool.submit(measure, task, [plan for plan in plans if plan in ASKED_AT_BYTES],
+                                 at) for at, plans in AT_BYTES.items()]
         for job in jobs:
             job.result()
 

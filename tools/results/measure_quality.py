@@ -40,10 +40,21 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                    "f16 rtn4 mikv-c mikv-c:low.v=u2 mikv-c:transform=none mikv:low=u3 "
                    f"mikv-c:low=u4gt {EVICTION}"),
     "paired-rtn4": (EQUAL, ["--at-bytes", "5.11", "--samples", "80", "--limit", "8192"],
-                    "f16 rtn4 mikv-c mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,low.v=u4gt "
-                    "mikv-c:transform=centre+hadamard mikv-c:low.k=u4,transform=none"),
+                    "f16 rtn4 mikv-c mikv-c:transform=centre mikv-c:transform=none "
+                    "mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,transform=none"),
     "paired-rtn3": (EQUAL, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
                     "f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4"),
+    "mikv-parts": ("kld lines", ["--limit", "4096", "--samples", "30"],
+                   "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
+                   "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
+                   "mikv:scorer=random mikv:scorer=random,transform=centre mikv:scorer.norm=rows"),
+    "mikv-bits": ("kld lines", ["--limit", "4096", "--samples", "20"],
+                  "f16 rtn4 rtn4:low=u4gt rtn3 rtn2:low.k=u4gt,transform=centre "
+                  "rtn3:low.k=u4gt,transform=centre rtn3:low.k=u4gt,transform=centre+hadamard "
+                  "mikv:keep=0.06,low.k=u4gt,transform=centre "
+                  "mikv-int4:high.k=u4gt,low.k=u4gt,transform=centre "
+                  "mikv-int8:keep=0.1,low.k=u4gt,transform=centre mikv-c:transform=none "
+                  "mikv-c:transform=centre mikv-c mikv-c:keep=0.05,low=u4gt h2o:keep=0.33"),
     "bytes-rtn3": (EQUAL, ["--at-bytes", "4.04"],
                    f"f16 rtn3 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre {EVICTION}"),
     "bytes-mikv": (EQUAL, ["--at-bytes", "6.09"],

@@ -4,7 +4,6 @@ A plan stands under what it does, in words; its figures are those of the first f
 """
 
 import os
-import re
 
 import common
 
@@ -16,7 +15,7 @@ PLANS = {
     "mikv-4": "important 20 % exact, the rest at 4 bits",
     "mikv": "important 20 % exact, the rest at 2 bits",
     "rtn4": "everything at 4 bits",
-    "mikv-c": "important 3 % exact, the rest with keys at 4 bits, values at 3, mean key removed",
+    "mikv-c": "important 3 % exact, the rest rotated, keys at 4 bits without their mean, values at 3",
     "q4_0": "llama.cpp's 4-bit cache",
     "mikv-int4:low.k=u4": "important 20 % at 4 bits, the rest with keys at 4 bits, values at 2",
     "rtn2:low.k=u4gt": "everything: keys at 4 bits, values at 2",
@@ -57,5 +56,4 @@ def document(results_dir, path=DOCUMENT):
     with open(path, encoding="utf-8") as file:
         text = file.read()
     body = table([found for found in (common.load(results_dir, name) for name in FILES) if found])
-    return re.sub(r"(<!-- table: written by ./dev results -->\n).*?(<!-- end of table -->)",
-                  lambda marks: f"{marks[1]}\n{body}\n\n{marks[2]}", text, flags=re.S)
+    return common.written(text, "table", body)
