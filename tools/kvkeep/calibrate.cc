@@ -19,7 +19,7 @@ namespace {
 struct CalibrateOptions {
   CommonOptions common;
   std::string plan = "aqua2", text, output;
-  int64_t tokens = 65536;
+  int64_t tokens = 131072;
 };
 
 constexpr int kDefaultWindow = 2048;
@@ -59,7 +59,7 @@ void add_calibrate(CLI::App& app, Action* action) {
   command->add_option("--text", options->text,
                       "prose to read, - for standard input (default: a book); as much again is "
                       "made-up records");
-  command->add_option("--tokens", options->tokens, "tokens to read in all (default: 65536)")
+  command->add_option("--tokens", options->tokens, "tokens to read in all (default: 131072)")
       ->check(integer_between(1, int64_t{1} << 40));
   command->add_option("-o,--output", options->output, "the file to write, by custom MODEL.kvcal")
       ->required();
