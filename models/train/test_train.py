@@ -13,6 +13,7 @@ try:
     import numpy as np
     import torch
 
+    import circuit
     import data
     import evaluate
     import gguf_file
@@ -158,6 +159,20 @@ class TrainTest(unittest.TestCase):
         score = evaluate.exact_match(trainer.model, tasks,
                                      lambda: evaluate.pairs_sample(tasks, 5, False), 3)
         self.assertEqual(0.0, score["exact_match"])
+
+    def test_built_in_circuit_finds_what_followed_a_token(self):
+        torch.manual_seed(2)
+        model = Model(Config())
+        once = torch.randint(0, Config.vocab, (1, 120))
+        ids = torch.cat((once, once), 1)
+
+        def gain():     # nats by which the second time is easier than the first
+            with torch.no_grad():
+                losses = model.losses(ids[:, :-1], ids[:, 1:])[0]
+            return (losses[:119].mean() - losses[120:].mean()).item()
+        self.assertLess(abs(gain()), 0.2)
+        circuit.build_in(model)
+        self.assertGreater(gain(), 0.8)
 
     def test_learning_rate(self):
         rates = [learning_rate(s, 100, 10, 0.5) for s in range(100)]

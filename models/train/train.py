@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import torch
 
+import circuit
 import evaluate
 import gguf_file
 from data import SCHEDULES, Corpus, prepare
@@ -28,10 +29,13 @@ def run_prep(a):
 
 
 def start_model(a, corpus):
-    """Weights and shape of --init, or a natural initialisation with the shape of the flags."""
+    """Weights and shape of --init, or the shape of the flags and random weights."""
     if not a.init:
-        return Model(Config(len(corpus.tokenizer.tokens), a.dim, a.layers, a.heads, a.kv_heads,
-                            a.ffn, a.context))
+        model = Model(Config(len(corpus.tokenizer.tokens), a.dim, a.layers, a.heads, a.kv_heads,
+                             a.ffn, a.context))
+        if a.circuit:
+            circuit.build_in(model)
+        return model
     if gguf_file.load_tokenizer(a.init).merges != corpus.tokenizer.merges:
         raise SystemExit(f"{a.init} has another tokenizer: run prep with --tokenizer-of {a.init}")
     config, weights = gguf_file.load_weights(a.init)
@@ -88,6 +92,8 @@ def run_eval(a):
 def training_flags(p):
     p.add_argument("--out", required=True, help="folder of checkpoint.pt")
     p.add_argument("--init", help="GGUF file to continue from")
+    p.add_argument("--circuit", action="store_true",
+                   help="start with an induction head built in (circuit.py)")
     p.add_argument("--schedule", choices=SCHEDULES, default="scratch")
     p.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
     p.add_argument("--compile", action="store_true", help="torch.compile the model")
