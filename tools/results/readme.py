@@ -15,7 +15,7 @@ PLANS = {
     "mikv-4": "important 20 % exact, the rest at 4 bits",
     "mikv": "important 20 % exact, the rest at 2 bits",
     "rtn4": "everything at 4 bits",
-    "mikv-c": "important 3 % exact, the rest rotated, keys at 4 bits without their mean, values at 3",
+    "mikv-c": "important 3 % exact, the rest rotated: centred keys at 4 bits, values at 3",
     "q4_0": "llama.cpp's 4-bit cache",
     "mikv-int4:low.k=u4": "important 20 % at 4 bits, the rest with keys at 4 bits, values at 2",
     "rtn2:low.k=u4gt": "everything: keys at 4 bits, values at 2",
