@@ -70,6 +70,20 @@ TEST(Calibrate, MapsAreFittedToAllWindowsButThoseHeldOut) {
   }
 }
 
+// What lies at 1 bit instead of 4 is what layer 1 and this layer's values are then predicted from.
+TEST(Calibrate, MapsAreFittedToRowsAsTheyAreDecoded) {
+  const auto fine = *fit("aqua2", windows(16)), coarse = *fit("aqua2:low.first=p1n2", windows(16));
+  const auto same = [&](int layer, Side side) {
+    return fine.map(layer, side).stored() == coarse.map(layer, side).stored();
+  };
+  EXPECT_TRUE(same(0, Side::key)) << "nothing is below it";
+  EXPECT_FALSE(same(0, Side::value));
+  EXPECT_FALSE(same(1, Side::key));
+  EXPECT_FALSE(same(1, Side::value));
+  for (const char* plan : {"aqua2:low.scale=norm", "aqua2:low.rows=64,low.fine=0.3"})
+    EXPECT_EQ(fit(plan, windows(16))->bytes(), fine.bytes()) << "one file serves all these";
+}
+
 // Values of each layer as exact attention meets them.
 class Values : public AttentionSite {
  public:
