@@ -206,7 +206,7 @@ TEST(ChunkBytes, AreTheSameOnEveryInstructionSet) {
     EXPECT_EXIT(print_hashes(table->name), testing::ExitedWithCode(0),
                 "10101 69a9c99032814a14 e73943a6b0c4b4a7\n"  // aqua2
                 "14581 c1a0df10d8e3569b 20cd8ae23d365fc7\n"  // and fine
-                "12341 18a8e6fad1351bd8 6f000be68179fe8e\n"  // aqua3
+                "12341 18a8e6fad1351bd8 6f000be68179fe8e\n"  // aqua3, of a low rank
                 "14581 e7a35685a7a01af4 4fa20de14591d1ac\n"
                 "8779 4494bc09e0f6cc17 e71cfda51bf18332\n"  // crush
                 "14827 fc3f215153177550 cad00dc2d18c6355\n"
