@@ -1,5 +1,5 @@
-// A calibration file is refused with a line, or every map of it can be applied. The checksum at the
-// end is put right, so that what stands before it is reached.
+// A calibration file is refused with a line, or the maps of its first and last layer can be
+// applied. The checksum at the end is put right, so that what stands before it is reached.
 #include <xxhash.h>
 
 #include <cstdint>
@@ -9,6 +9,21 @@
 
 #include "base/check.h"
 #include "codec/calibration.h"
+
+namespace kvkeep {
+namespace {
+
+void apply(const AffineMap& map) {
+  const auto width = static_cast<size_t>(map.shape().width);
+  const std::vector<float> source(width, 1.0f);
+  const std::vector<const float*> sources(static_cast<size_t>(map.shape().sources), source.data());
+  std::vector<float> weights(map.shape().unpacked_floats()), out(width);
+  map.unpack(weights);
+  map.apply(weights, sources, 1, out.data());
+}
+
+}  // namespace
+}  // namespace kvkeep
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace kvkeep;
@@ -23,13 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     KVKEEP_CHECK(!read.error().message.empty(), "an error without a message");
     return 0;
   }
-  const AffineMap& map = read->map(read->key().layers - 1, Side::value);
-  const auto width = static_cast<size_t>(map.shape().width);
-  const std::vector<float> source(width, 1.0f);
-  const std::vector<const float*> sources(static_cast<size_t>(map.shape().sources), source.data());
-  std::vector<float> weights(map.shape().unpacked_floats()), out(width);
-  map.unpack(weights);
-  map.apply(weights, sources, 1, out.data());
+  for (const int layer : {0, read->key().layers - 1})
+    for (const Side side : {Side::key, Side::value}) apply(read->map(layer, side));
   KVKEEP_CHECK(read->bytes() == bytes, "a file that reads but does not write back");
   return 0;
 }

@@ -66,36 +66,81 @@ def predictions():
     return b"KVKLD001" + key + struct.pack("<Q", 1) + window + bytes(8)
 
 
+def row_bytes(grid):
+    """A row of 16 values on a grid of n points for p values, with its f16 scale."""
+    p, n = grid
+    return 16 // p * (n.bit_length() - 1) // 8 + 2
+
+
+def side_bytes(rows, grid, index=0, representatives=None):
+    """Codes of a side; with bits of an index, those of a quarter of the rows stand apart."""
+    r = min(2**index - 1, rows // 4)
+    references = 2 * r + ((rows * index + 7) // 8 if r else 0)
+    return references + r * row_bytes(representatives or grid) + (rows - r) * row_bytes(grid)
+
+
+# As in chunk_fuzz.cc: grids of keys, values and layer 0, bits of an index and the grid of
+# representatives, bytes of a token's number.
+FINEST = (2, 256)
+FORMS = [((4, 256), (4, 256), FINEST, 0, None, 0), ((4, 256), (4, 256), FINEST, 3, FINEST, 0),
+         ((4, 256), (4, 256), None, 0, None, 2), ((4, 256), (4, 256), None, 8, (1, 16), 4),
+         ((1, 2), (1, 8), (2, 64), 0, None, 0), ((4, 256), None, FINEST, 0, None, 0),
+         ((4, 64), (4, 256), FINEST, 3, None, 0), ((4, 256), (4, 256), FINEST, 0, None, 0)]
+
+
 def chunks():
-    """Chunks of 3 layers of 16 values, not predicted: rows in order, with gaps, a mean. No sums:
-    the target puts them right."""
-    row = 2 * (8 + 2) + 2 * 2 * (4 + 2)  # layer 0 at 4 bits, the others at 2, f16 scales
+    """The number of a form and a chunk of 3 layers of 16 values: rows in order, with gaps, a mean,
+    fine. No sums: the target puts them right."""
 
-    def chunk(rows, distances, flags, means):
+    def chunk(form, rows, distances=None, flags=0, fine=False):
+        key, value, first, index, representatives, token = FORMS[form]
         gaps = struct.calcsize(distances[0]) // rows if distances else 0
-        head = struct.pack("<IIIIiIQ", 0x3143564B, rows, 3, 16, 5, gaps, 0)
+        head = struct.pack("<IIIIiIQ", 0x3146564B if fine else 0x3143564B, rows, 3, 16, 5, gaps, 0)
         positions = struct.pack(*distances) if distances else b""
-        codes = b"\x11\x3c" * (rows * row // 2)
-        return head + positions + bytes([flags]) + bytes(32 * means) + codes
+        grids = [first, first] + 2 * [key, value]
+        codes = sum(side_bytes(rows, FINEST, index) if fine
+                    else side_bytes(rows, grid, index, representatives) for grid in grids if grid)
+        tokens = b"\x2a\0\0\0"[:token] * rows
+        means = bytes(32 * flags.bit_count())
+        return (bytes([form]) + head + positions + tokens + bytes([flags]) + means
+                + (b"\x11\x3c" * codes)[:codes])
 
-    return [chunk(1, None, 0, 0), chunk(3, ("<3H", 0, 2, 9), 0, 0),
-            chunk(2, ("<2I", 0, 70000), 4, 1)]
+    return [chunk(0, 1), chunk(0, 3, ("<3H", 0, 2, 9)), chunk(0, 2, ("<2I", 0, 70000), 4),
+            *[chunk(form, 9) for form in range(1, len(FORMS))], chunk(1, 9, flags=3, fine=True),
+            chunk(3, 13, ("<13H", *range(0, 39, 3)), fine=True), chunk(4, 2, fine=True),
+            chunk(5, 2, flags=32, fine=True), chunk(6, 8, flags=63)]
 
 
 def calibrations():
-    """Files for 2 layers of one kv_head of 8 values. No sums: the target puts them right."""
+    """Files for 2 layers of 2 kv_heads of 8 values. No sums: the target puts them right."""
     quantizer = "low=chunk:k=p4n256,v=p4n256,first=p2n256,scale=least_squares"
 
-    def calibration(predictor, maps):
+    def calibration(predictor, sizes):
         plan = f"predictor={predictor};{quantizer}".encode()
-        key = struct.pack("<QI", 1, len(plan)) + plan + struct.pack("<iiiq", 2, 1, 8, 100)
-        return b"KVCAL001" + key + struct.pack("<8f", *[0.5] * 8) + b"\x11" * maps + bytes(8)
+        key = struct.pack("<QI", 1, len(plan)) + plan + struct.pack("<iiiq", 2, 2, 8, 100)
+        return b"KVCAL001" + key + struct.pack("<8f", *[0.5] * 8) + b"\x11" * sum(sizes) + bytes(8)
 
-    bias, block = 16, 64 * 4 // 8
-    linear = bias + 16 + block  # with a scale for each of 8 outputs
-    return [calibration("mean", 4 * bias),
-            calibration("cross_layer:form=full,rank=0,bits=4", bias + 3 * linear + block),
-            calibration("v_from_k:form=full,rank=2,bits=8", 2 * bias + 2 * (bias + 32 + 4 + 16))]
+    bias = 2 * 16
+
+    def full(bits, inputs, outputs=16, blocks=1):  # f16 scales for each of the outputs
+        scales = 2 * outputs if bits < 16 else 0
+        return bias + blocks * (inputs * outputs * bits // 8 + scales)
+
+    def low_rank(bits, inputs, rank):
+        return full(bits, inputs, rank) - bias + full(bits, rank)
+
+    def layers(of):  # maps of cross_layer: from one source at most, and from two
+        return [bias, of(16), of(16), of(32)]
+
+    forms = {"mean": 4 * [bias], "crush:base=none,index=3,gain=0.65,grid=p2n256": [],
+             "crush:base=mean,index=8,gain=1,grid=same": 4 * [bias],
+             "crush:base=cross_layer,index=1,gain=0,grid=p1n16": layers(lambda n: full(8, n)),
+             "cross_layer:form=full,rank=0,bits=4": layers(lambda n: full(4, n)),
+             "cross_layer:form=per_head,rank=0,bits=16": layers(lambda n: full(16, n // 2, 8, 2)),
+             "cross_layer:form=full,rank=3,bits=16": layers(lambda n: low_rank(16, n, 3)),
+             "v_from_k:form=full,rank=2,bits=8": 2 * [bias, low_rank(8, 16, 2)],
+             "v_from_k:form=per_head,rank=0,bits=4": 2 * [bias, full(4, 8, 8, 2)]}
+    return [calibration(predictor, sizes) for predictor, sizes in forms.items()]
 
 
 def main():
