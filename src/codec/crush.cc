@@ -1,8 +1,10 @@
 #include "codec/crush.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 #include "base/fail.h"
@@ -33,25 +35,6 @@ std::vector<float> products(const float* rows, int count, int width) {
     for (size_t c = 0; c < d; ++c) columns[c * n + i] = rows[i * d + c];
   kernels().add_products(rows, width, count, columns.data(), width, count, dots.data(), count);
   return dots;
-}
-
-// Bits [count][heads]: is this head's part of the row longer than that of the median row?
-std::vector<uint8_t> signatures(const float* rows, int count, int width, int heads) {
-  const auto n = static_cast<size_t>(count), h = static_cast<size_t>(heads);
-  const size_t part = static_cast<size_t>(width) / h;
-  std::vector<uint8_t> bits(n * h);
-  std::vector<float> length(n), sorted(n);
-  for (size_t head = 0; head < h; ++head) {
-    for (size_t row = 0; row < n; ++row) {
-      const float* x = rows + (row * h + head) * part;
-      length[row] = std::inner_product(x, x + part, x, 0.0f);
-    }
-    sorted = length;
-    const auto middle = sorted.begin() + count / 2;
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    for (size_t row = 0; row < n; ++row) bits[row * h + head] = length[row] > *middle;
-  }
-  return bits;
 }
 
 // Where the parts of a side begin.
@@ -86,12 +69,36 @@ size_t Crush::bytes(int rows) const {
          static_cast<size_t>(rows - r) * other_.row_bytes();
 }
 
+// Signatures [count][heads]: is this head's part of the row longer than that of the median row?
+Crush::Near Crush::make_near(const float* rows, int count) const {
+  if (form_.near >= heads_) return [](size_t, size_t) { return true; };
+  const auto n = static_cast<size_t>(count), h = static_cast<size_t>(heads_);
+  const size_t part = static_cast<size_t>(other_.length()) / h;
+  std::vector<uint8_t> bits(n * h);
+  std::vector<float> length(n), sorted(n);
+  for (size_t head = 0; head < h; ++head) {
+    for (size_t row = 0; row < n; ++row) {
+      const float* x = rows + (row * h + head) * part;
+      const float power = std::inner_product(x, x + part, x, 0.0f);
+      length[row] = std::isfinite(power) ? power : 0.0f;
+    }
+    sorted = length;
+    const auto middle = sorted.begin() + count / 2;
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    for (size_t row = 0; row < n; ++row) bits[row * h + head] = length[row] > *middle;
+  }
+  return [bits = std::move(bits), h, most = form_.near](size_t a, size_t b) {
+    const auto *one = bits.data() + a * h, *other = bits.data() + b * h;
+    return std::inner_product(one, one + h, other, 0, std::plus<>(), std::not_equal_to<>()) <= most;
+  };
+}
+
 // Ascending numbers of the rows that together take most power off the others.
-std::vector<int> Crush::pick(const std::vector<float>& dots, int count) const {
+std::vector<int> Crush::pick(const std::vector<float>& dots, int count, const Near& near) const {
   const auto n = static_cast<size_t>(count);
   const float g = form_.gain;
   const auto taken = [&](size_t row, size_t by) {
-    return 2 * g * dots[row * n + by] - g * g * dots[by * n + by];
+    return near(row, by) ? 2 * g * dots[row * n + by] - g * g * dots[by * n + by] : 0.0f;
   };
   std::vector<float> best(n);
   std::vector<int> picked;
@@ -121,13 +128,8 @@ Result<void> Crush::encode(float* rows, int count, std::byte* codes) const {
   }
   const auto d = static_cast<size_t>(width);
   const Parts parts = parts_of(form_, r, count, representative_.row_bytes());
-  const std::vector<int> picked = pick(products(rows, count, width), count);
-  const std::vector<uint8_t> bits = signatures(rows, count, width, heads_);
-  const auto near = [&](int a, int b) {
-    const auto *one = bits.data() + a * heads_, *other = bits.data() + b * heads_;
-    return std::inner_product(one, one + heads_, other, 0, std::plus<>(), std::not_equal_to<>()) <=
-           form_.near;
-  };
+  const Near near = make_near(rows, count);
+  const std::vector<int> picked = pick(products(rows, count, width), count, near);
   std::fill_n(codes, parts.representatives, std::byte(0));
   std::vector<float> decoded(static_cast<size_t>(r) * d);
   for (size_t i = 0; i < picked.size(); ++i) {
@@ -144,7 +146,7 @@ Result<void> Crush::encode(float* rows, int count, std::byte* codes) const {
     double most = 0;
     unsigned index = 0;
     for (size_t i = 0; i < picked.size(); ++i) {
-      if (!near(row, picked[i])) continue;
+      if (!near(static_cast<size_t>(row), static_cast<size_t>(picked[i]))) continue;
       double taken = 0;
       const float* by = decoded.data() + i * d;
       for (size_t c = 0; c < d; ++c)

@@ -7,15 +7,16 @@
 //
 //   other row  x ~ gain * representative as decoded; index 0: nothing is taken off
 //
-// Representatives are picked one by one, each the row that takes most power off all others. A row
-// takes the nearest of those whose signature differs from its own in at most `near` bits; all of
-// them unless told otherwise, because distance in the space of rows is what counts in the end. A
-// signature has a bit a kv_head: whether its part of the row is longer than the median row's. Only
-// the encoder needs it, so it is not stored. Rows are what a predictor left, so prediction from
-// other layers and from other tokens add up.
+// Representatives are picked one by one, each the row that takes most power off the others that it
+// may stand for. A row takes the nearest of those whose signature differs from its own in at most
+// `near` bits; all of them unless told otherwise, because distance in the space of rows is what
+// counts in the end. A signature has a bit a kv_head: whether its part of the row is longer than
+// the median row's. Only the encoder needs it, so it is not stored. Rows are what a predictor left,
+// so prediction from other layers and from other tokens add up.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -43,7 +44,10 @@ class Crush {
   void decode(const std::byte* codes, int count, int first, int n, float* rows) const;
 
  private:
-  std::vector<int> pick(const std::vector<float>& dots, int count) const;
+  // May row b stand for row a?
+  using Near = std::function<bool(size_t a, size_t b)>;
+  Near make_near(const float* rows, int count) const;
+  std::vector<int> pick(const std::vector<float>& dots, int count, const Near& near) const;
 
   CrushForm form_;
   int heads_;

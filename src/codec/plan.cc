@@ -218,6 +218,11 @@ Result<void> check_chunks(const Plan& plan) {
   if (plan.slot("representatives").method != "none")
     return bad_input("plan: slot 'representatives', {}: allowed with low=chunk is none",
                      plan.slot("representatives").method);
+  if (plan.slot("transform").method != "none" && plan.slot("high").method == "f16")
+    return bad_input(
+        "plan: slot 'transform', {}: chunks and exact rows are not transformed; allowed with "
+        "low=chunk and high=f16 is none",
+        plan.slot("transform").method);
   if (predictor.param("form") == "per_head" && predictor.number("rank") > 0)
     return bad_input("plan: slot 'predictor', {}: form=per_head has no rank={}; allowed: 0",
                      predictor.method, predictor.param("rank"));

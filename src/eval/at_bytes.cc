@@ -55,10 +55,15 @@ Result<Plan> with_values(const Plan& plan, const Values& values) {
   const auto add = [&](const std::string& more) {
     text += (text.size() == name.size() ? ":" : ",") + more;
   };
+  std::istringstream rest(colon == std::string::npos ? "" : typed.substr(colon + 1));
+  std::vector<std::string> others;
+  for (std::string other; std::getline(rest, other, ',');) others.push_back(other);
+  const auto is_base = [](const std::string& each) { return each.starts_with("base="); };
+  if (!others.empty() && is_base(others[0])) add(others[0]);  // what a preset stands on comes first
   for (const auto& [full, value] : values)
     add((full.starts_with("budget.") ? short_name(full) : full) + "=" + value);
-  std::istringstream others(colon == std::string::npos ? "" : typed.substr(colon + 1));
-  for (std::string other; std::getline(others, other, ',');) {
+  for (const std::string& other : others) {
+    if (is_base(other)) continue;
     const std::string param = other.substr(0, other.find('='));
     const auto replaced = [&](const auto& each) {
       return param == each.first || param == short_name(each.first);

@@ -28,6 +28,8 @@ TEST(AtBytes, ChangesOnlyKeep) {
   EXPECT_EQ(with_keep(slots, 0.5).value(),
             plan("scorer=snapkv;budget=uniform:keep=0.5,align=blocks,sinks=4;low=drop"));
   EXPECT_EQ(with_keep(plan("pyramidkv"), 0.5).value(), plan("pyramidkv:keep=0.5,align=blocks"));
+  EXPECT_EQ(with_keep(plan("kvcrush:base=h2o,share=0.5"), 0.5).value(),
+            plan("kvcrush:base=h2o,keep=0.5,align=blocks,share=0.5"));
   EXPECT_EQ(with_keep(plan("keep2"), 0.5).value(), plan("keep2:keep=0.5"))
       << "one set for all heads";
   EXPECT_EQ(with_fine(plan("keep2:keep=0.5,low.fine=1"), 0.25).value(),

@@ -42,7 +42,8 @@ class BadUsage(CliTest):
     def test_plans_and_tasks(self):
         for plan in ["nosuch", "", "mikv:keep=7", "mikv:keep=nan", "mikv:nosuch=1", "mikv:keep",
                      "nosuch=rtn", "low=nosuch", "high=rtn:k=u9", "mikv;", "mikv:demote=99",
-                     "mikv:keep=0.2:keep=0.3"]:
+                     "mikv:keep=0.2:keep=0.3", "aqua2:transform=hadamard", "keep2:transform=centre",
+                     "keep1:predictor.near=-1"]:
             self.assert_refused("run", "-p", "x", "--plan", plan)
         self.assert_refused("eval", "--plans", "", says="--plans")
         self.assert_refused("eval", "--plans", "f16 nosuch", says="nosuch")
@@ -61,6 +62,26 @@ class BadUsage(CliTest):
             self.assert_refused("eval", "--at-bytes", size, "-c", "64", says="bits per value")
         self.assert_refused("eval", "--at-bytes", "10%", "--plans", "rtn2", "-c", "64",
                             says="rtn2")
+
+    def test_calibrations(self):
+        self.assert_refused("calibrate", says="--output")
+        self.assert_refused("calibrate", "-o", "/nonexistent/x.kvcal", says="cannot write")
+        out = os.path.join(tempfile.gettempdir(), "never-written.kvcal")
+        for plan in ("mikv", "aqua2:predictor=none", "nosuch"):
+            self.assert_refused("calibrate", "--plan", plan, "-o", out)
+        self.assert_refused("calibrate", "--tokens", "100", "-o", out, says="at least 16 windows")
+        self.assert_refused("calibrate", "--text", "-", "-o", out, stdin=b"a few words",
+                            says="too short")
+        self.assertFalse(os.path.exists(out))
+        for command in (["run", "-p", "x", "--plan"], ["eval", "--plans"]):
+            self.assert_refused(*command, "mikv", "--calibration", MODEL, says="with a predictor")
+            for path in (MODEL, "/nonexistent"):
+                self.assert_refused(*command, "aqua2", "--calibration", path, says=path)
+
+    def test_empty_values(self):
+        for option in ("--at-bytes", "--calibration", "--kld-ref", "--kld-save", "--html",
+                       "--text", "--data", "-m"):
+            self.assert_refused("eval", option, "", says="empty")
 
     def test_isa(self):
         for command in (["methods"], ["run", "-p", "x"], ["doctor"]):

@@ -42,8 +42,9 @@ class Output(CliTest):
 
     def test_hints_where_representatives_do_not_pay(self):
         small = ["-c", "256", "--limit", "256", "--plans", "kvcrush"]
-        _, _, quiet = run("eval", "--tasks", "ppl", *small)
+        code, _, quiet = run("eval", "--tasks", "ppl", *small)
         self.assertNotIn("hint:", quiet)
+        self.assertEqual(code, 0, quiet)
         _, _, found = run("eval", "--tasks", "lines", "-c", "330", "--limit", "1", "--plans",
                           "h2o kvcrush")
         self.assertEqual(found.count("hint:"), 1)

@@ -56,9 +56,11 @@ void add_calibrate(CLI::App& app, Action* action) {
       app.add_subcommand("calibrate", "fit the predictors of a plan such as aqua2 to a model");
   add_common(*command, &options->common);
   command->add_option("--plan", options->plan, "a plan with a predictor (default: aqua2)");
-  command->add_option("--text", options->text,
-                      "prose to read, - for standard input (default: a book); as much again is "
-                      "made-up records");
+  command
+      ->add_option("--text", options->text,
+                   "prose to read, half of it in random order, - for standard input (default: a "
+                   "book); as much again is made-up records")
+      ->check(not_empty());
   command->add_option("--tokens", options->tokens, "tokens to read in all (default: 131072)")
       ->check(integer_between(1, int64_t{1} << 40));
   command->add_option("-o,--output", options->output, "the file to write, by custom MODEL.kvcal")

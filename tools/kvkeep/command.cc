@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -45,12 +46,18 @@ CLI::Validator number_between(double low, double high) { return between<double>(
 
 CLI::Validator integer_between(int64_t low, int64_t high) { return between<int64_t>(low, high); }
 
+CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](std::string& text) { return text.empty() ? "the value is empty" : std::string(); }, "");
+}
+
 void add_json(CLI::App& app, bool* json) {
   app.add_flag("--json", *json, "print one JSON object to standard output and nothing else");
 }
 
 void add_common(CLI::App& app, CommonOptions* options) {
-  app.add_option("-m,--model", options->model, "GGUF file (default: the embedded model)");
+  app.add_option("-m,--model", options->model, "GGUF file (default: the embedded model)")
+      ->check(not_empty());
   app.add_option("-t,--threads", options->threads, "threads (default: all cores)")
       ->check(integer_between(1, kMaxThreads));
   app.add_option("-c,--ctx", options->context,
@@ -71,6 +78,12 @@ Result<int> context_of(const CommonOptions& options, const Model& model, int oth
     return bad_input("--ctx {} is more than the model's context; allowed: 1 to {}", options.context,
                      most);
   return options.context > 0 ? options.context : std::min(otherwise, most);
+}
+
+Result<void> check_calibration(const std::string& path, const std::vector<Plan>& plans) {
+  const auto predicts = [](const Plan& plan) { return plan.slot("predictor").method != "none"; };
+  if (path.empty() || std::any_of(plans.begin(), plans.end(), predicts)) return {};
+  return bad_input("--calibration is for plans with a predictor, such as aqua2; here is none");
 }
 
 std::string project_file(const std::string& relative) {

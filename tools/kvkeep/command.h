@@ -45,6 +45,8 @@ void add_json(CLI::App& app, bool* json);
 // Checks a number's text: the message names what was found and what is allowed.
 CLI::Validator number_between(double low, double high);
 CLI::Validator integer_between(int64_t low, int64_t high);
+// Refuses "": a script's variable that was never set must not pass for an option left out.
+CLI::Validator not_empty();
 
 Result<Model> load_model(const CommonOptions& options);
 // The context asked for, else `otherwise`, at most the model's; more than that is an error.
@@ -55,6 +57,9 @@ std::string project_file(const std::string& relative);
 Result<std::string> read_text(const std::string& path);
 // The file the user names, or the passage that comes with the project.
 Result<std::string> text_or_passage(const std::string& path);
+
+// bad_input where --calibration is given and no plan would read it.
+Result<void> check_calibration(const std::string& path, const std::vector<Plan>& plans);
 
 // "f16 mikv h2o:keep=0.2", what --plans takes.
 Result<std::vector<Plan>> parse_plans(const std::string& text);

@@ -94,6 +94,7 @@ struct Inputs {
 Result<Inputs> read_inputs(const EvalOptions& options) {
   auto plans = parse_plans(options.plans);
   if (!plans) return tl::unexpected(plans.error());
+  KVKEEP_TRY(check_calibration(options.calibration, *plans));
   auto text = text_or_passage(options.text);
   if (!text) return tl::unexpected(text.error());
   auto data = options.data.empty() ? Result<std::string>("") : read_text(options.data);
@@ -146,6 +147,9 @@ Result<Json> fit_plans(const EvalOptions& options, Inputs& in) {
                     {"keep", fitted->keep},
                     {"bytes", fitted->bytes},
                     {"deviation", fitted->deviation}});
+    if (std::abs(fitted->deviation) > 0.01)
+      fmt::print(stderr, "hint: plan '{}' comes to {:+.1f} % of the bytes asked for, no nearer\n",
+                 in.plans[i].typed(), 100 * fitted->deviation);
     in.plans[i] = std::move(fitted->plan);
   }
   return Json{{"asked", options.at_bytes}, {"tokens", tokens}, {"bytes", *bytes}, {"plans", rows}};
@@ -253,20 +257,28 @@ void add_answers(CLI::App& command, EvalOptions* options) {
                      "a sentence for task needle to hide (default: a pass key)");
   command.add_option("--question", options->question, "what to ask about it");
   command.add_option("--answer", options->answer, "what must be in the model's answer");
-  command.add_option("--data", options->data,
-                     "JSON Lines with the fields of LongBench or RULER, for task data");
+  command
+      .add_option("--data", options->data,
+                  "JSON Lines with the fields of LongBench or RULER, for task data")
+      ->check(not_empty());
   command
       .add_option("--answer-tokens", options->answer_tokens,
                   "longest answer to them in tokens (default: 64)")
       ->check(integer_between(1, 1 << 16));
-  command.add_option("--kld-save", options->kld_save, "write what f16 predicts to this file");
-  command.add_option("--kld-ref", options->kld_ref, "read it from there instead of running f16");
-  command.add_option("--calibration", options->calibration,
-                     "what kvkeep calibrate wrote, for plans with a predictor (default: the file "
-                     "beside the model)");
-  command.add_option("--at-bytes", options->at_bytes,
-                     "fit `keep` of every plan to a cache of this size: a share of the f16 cache "
-                     "(20%) or bits per value (3.2)");
+  command.add_option("--kld-save", options->kld_save, "write what f16 predicts to this file")
+      ->check(not_empty());
+  command.add_option("--kld-ref", options->kld_ref, "read it from there instead of running f16")
+      ->check(not_empty());
+  command
+      .add_option("--calibration", options->calibration,
+                  "what kvkeep calibrate wrote, for plans with a predictor (default: the file "
+                  "beside the model)")
+      ->check(not_empty());
+  command
+      .add_option("--at-bytes", options->at_bytes,
+                  "fit `keep` of every plan to a cache of this size: a share of the f16 cache "
+                  "(20%) or bits per value (3.2)")
+      ->check(not_empty());
 }
 
 }  // namespace
@@ -282,8 +294,10 @@ void add_eval(CLI::App& app, Action* action) {
       "tasks, separated by commas (default: ppl, or data when there is --data)" + names);
   command->add_option("--plans", options->plans,
                       "plans, separated by spaces (default: \"f16 mikv\"); f16 is the reference");
-  command->add_option("--text", options->text,
-                      "text to read and to hide facts in, - for standard input (default: a book)");
+  command
+      ->add_option("--text", options->text,
+                   "text to read and to hide facts in, - for standard input (default: a book)")
+      ->check(not_empty());
   command
       ->add_option("--limit", options->limit,
                    "tokens of text that ppl, kld and attention_error use (default: 8192); samples "
@@ -294,8 +308,10 @@ void add_eval(CLI::App& app, Action* action) {
       ->check(integer_between(1, INT_MAX));
   command->add_option("--step", options->step, "tokens between two compressions (default: 32)")
       ->check(integer_between(1, 1 << 20));
-  command->add_option("--html", options->html,
-                      "also write the results to this file, as a page with charts and maps");
+  command
+      ->add_option("--html", options->html,
+                   "also write the results to this file, as a page with charts and maps")
+      ->check(not_empty());
   command->add_flag("--bos", options->bos, "begin every window with the model's BOS token");
   add_answers(*command, options.get());
   command->callback([=] {

@@ -141,6 +141,7 @@ std::string run_text(const CacheReport& report, const Generation& out, bool laye
 Result<int> run(const RunOptions& options) {
   const auto plan = Plan::parse(options.plan);
   if (!plan) return tl::unexpected(plan.error());
+  KVKEEP_TRY(check_calibration(options.calibration, {*plan}));
   const auto model = load_model(options.common);
   if (!model) return tl::unexpected(model.error());
   const auto context = context_of(options.common, *model, model->info().context);
@@ -176,13 +177,16 @@ void add_run(CLI::App& app, Action* action) {
   CLI::App* command = app.add_subcommand("run", "generate a text on a compressed cache");
   add_common(*command, &options->common);
   const auto* prompt = command->add_option("-p,--prompt", options->prompt, "the prompt");
-  command->add_option("-f,--file", options->file, "file with the prompt, - for standard input");
+  command->add_option("-f,--file", options->file, "file with the prompt, - for standard input")
+      ->check(not_empty());
   command->add_option("-n,--tokens", options->tokens, "tokens to generate (default: 128)")
       ->check(integer_between(1, 1 << 30));
   command->add_option("--plan", options->plan, "how the cache is compressed (default: mikv)");
-  command->add_option("--calibration", options->calibration,
-                      "what kvkeep calibrate wrote, for plans with a predictor (default: the file "
-                      "beside the model)");
+  command
+      ->add_option("--calibration", options->calibration,
+                   "what kvkeep calibrate wrote, for plans with a predictor (default: the file "
+                   "beside the model)")
+      ->check(not_empty());
   command
       ->add_option("--temp", options->temperature, "temperature (default: 0, the likeliest token)")
       ->check(number_between(0, 100));

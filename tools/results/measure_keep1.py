@@ -72,7 +72,8 @@ def measure(task, plans, at=None):
 
 
 def bits_of(plan):
-    return next(row["cache"]["bits_per_value_marginal"] for row in rows()
+    """With everything, as --at-bytes counts."""
+    return next(row["cache"]["bits_per_value"] for row in rows()
                 if (row["task"], row["preset"], row.get("at")) == ("kld", plan, None))
 
 
