@@ -1,4 +1,5 @@
 // Several sessions that take their decode steps together.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -72,22 +73,22 @@ TEST(Batch, EveryStepHasTheBitsOfASessionAlone) {
   const std::vector<std::string> plans = {"f16",   "mikv",     "mikv-c",         "h2o",
                                           "rtn2",  "aqua2",    "mikv:keep=0.05", "kvcrush",
                                           "kivi2", "q4_0-rot", "expected"};
-  for (const size_t count : {size_t{1}, size_t{3}, plans.size()})
-    for (const int threads : {1, 3}) {
-      std::vector<Part> together;
-      for (size_t i = 0; i < count; ++i) {
-        // Lengths of less than a block to several; threads of the others do not matter.
-        const int prompt = 20 + 90 * static_cast<int>((i * 7) % 11);
-        together.push_back(part(plans[i], prompt, i, i == 0 ? threads : 1));
-      }
-      steps_together(&together, 24);
-      for (size_t i = 0; i < count; ++i) {
-        Part alone = part(plans[i], 20 + 90 * static_cast<int>((i * 7) % 11), i);
-        steps_alone(&alone, 24);
-        expect_same(together[i], alone,
-                    plans[i] + " of " + std::to_string(count) + " on " + std::to_string(threads));
-      }
-    }
+  // Lengths of less than a block to several.
+  const auto prompt = [](size_t i) { return 20 + 50 * static_cast<int>((i * 7) % 11); };
+  std::vector<Part> alone;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    alone.push_back(part(plans[i], prompt(i), i));
+    steps_alone(&alone[i], 18);
+  }
+  for (const auto& [count, threads] : {std::pair<size_t, int>{1, 1}, {3, 3}, {11, 1}, {11, 3}}) {
+    std::vector<Part> together;
+    for (size_t i = 0; i < count; ++i)  // threads of the others do not matter
+      together.push_back(part(plans[i], prompt(i), i, i == 0 ? threads : 1));
+    steps_together(&together, 18);
+    for (size_t i = 0; i < count; ++i)
+      expect_same(together[i], alone[i],
+                  fmt::format("{}, {} on {} threads", plans[i], count, threads));
+  }
 }
 
 TEST(Batch, MembersMayComeAndGo) {
@@ -107,21 +108,25 @@ TEST(Batch, MembersMayComeAndGo) {
 
 // They share blocks until one of them writes, which a ranked tier's read does.
 TEST(Batch, ForksOfOneSequenceStepTogether) {
-  for (const char* plan : {"mikv-c", "h2o", "f16", "aqua2"})
+  for (const char* plan : {"mikv-c", "h2o", "f16", "aqua2:window=32"}) {
+    std::vector<Part> alone;
+    for (const uint64_t seed : {1, 2, 3}) {
+      alone.push_back(part(plan, 200, 1));
+      alone.back().tokens = some_tokens(40, seed);
+      steps_alone(&alone.back(), 18);
+    }
     for (const int threads : {1, 3}) {
       std::vector<Part> together;
-      together.push_back(part(plan, 700, 1, threads));
+      together.push_back(part(plan, 200, 1, threads));
       for (const uint64_t seed : {2, 3})
         together.push_back({*together[0].session.fork(), some_tokens(40, seed)});
-      steps_together(&together, 20);
+      steps_together(&together, 18);
       for (size_t i = 0; i < together.size(); ++i) {
-        Part alone = part(plan, 700, 1);
-        alone.tokens = together[i].tokens;
-        steps_alone(&alone, 20);
-        EXPECT_EQ(together[i].logits, alone.logits) << plan << " " << threads;
-        EXPECT_EQ(together[i].session.tier_map().level, alone.session.tier_map().level) << plan;
+        EXPECT_EQ(together[i].logits, alone[i].logits) << plan << " " << threads;
+        EXPECT_EQ(together[i].session.tier_map().level, alone[i].session.tier_map().level) << plan;
       }
     }
+  }
 }
 
 std::string refusal(std::vector<Session*> sessions, const std::vector<int32_t>& tokens) {
