@@ -52,6 +52,14 @@ class Session {
   Result<void> prefill(std::span<const int32_t> tokens, const ProgressFn& progress = {});
   // feed() of one token, then demotions in batches of the plan's `demote` rows: one decode step.
   Result<void> step(int32_t token);
+  // step(tokens[i]) of every *sessions[i], together: the same logits and caches bit for bit, but
+  // weights are read once for all, and the threads of the first session share the work of all.
+  // 1 to 256 sessions of one Model (or its copies), each once; plans and lengths may differ.
+  // bad_input when that is not so, a context is full or a token is out of range: nothing is fed to
+  // anyone then, nor when one of the sessions had ended. Where a step fails on its way (NaN), the
+  // error names the first session that ended by it, and the others have taken their tokens; out of
+  // memory ends all.
+  static Result<void> step(std::span<Session* const> sessions, std::span<const int32_t> tokens);
 
   // Takes the last n tokens back, as after a rejected draft: their rows leave the cache and the
   // next token takes their place. Rows that went down because of them stay down. logits() is empty

@@ -348,6 +348,40 @@ TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
   }
 }
 
+// Items of sequences with plans and lengths of their own, from less than a block to several items a
+// head: each gets the output and the scores it gets alone.
+TEST(Attention, SequencesReadTogetherAsAlone) {
+  const std::pair<const char*, int> subjects[] = {
+      {"mikv-c", 5000}, {"f16", 3}, {"h2o", 700}, {"rtn2", 2200}, {"kvcrush", 130}};
+  std::vector<std::vector<float>> outs, grown;
+  for (int threads : {0, 1, 3, 5}) {  // 0: alone
+    ThreadPool pool(std::max(threads, 1));
+    std::vector<std::unique_ptr<Fixture>> fixtures;
+    std::vector<std::vector<float>> queries, found;
+    std::vector<DecodeRead> reads;
+    for (const auto& [plan, rows] : subjects) {
+      fixtures.push_back(std::make_unique<Fixture>(plan, Setting{2, 3, 64, 1}));
+      Fixture& f = *fixtures.back();
+      f.append(rows);
+      f.demote(true);
+      f.append(1);
+      queries.push_back(f.normals(f.q_size(1)));
+      found.emplace_back(f.q_size(1));
+      reads.push_back({&f.decode, &f.cache, queries.back().data(), found.back().data()});
+      if (threads == 0) DecodeAttention::attend({&reads.back(), 1}, 0, &pool);
+    }
+    if (threads == 0) {
+      outs = found;
+      for (const auto& f : fixtures) grown.push_back(scores(*f));
+      continue;
+    }
+    DecodeAttention::attend(reads, 0, &pool);
+    EXPECT_EQ(found, outs) << threads;
+    for (size_t i = 0; i < fixtures.size(); ++i)
+      EXPECT_EQ(scores(*fixtures[i]), grown[i]) << subjects[i].first << " " << threads;
+  }
+}
+
 TEST(AttentionState, MergingAnyPartsInOrderEqualsTheWhole) {
   Rng rng(4);
   std::vector<float> logits(100), values(100);

@@ -1,6 +1,7 @@
 #include "attention/decode_attention.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "kernels/isa.h"
@@ -81,6 +82,8 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
   maxima_.resize(rows);
   outs_.resize(items_.size() * group * static_cast<size_t>(stride_));
   states_.assign(items_.size() * group, {});
+  left_.assign(static_cast<size_t>(heads_.kv_heads), 0);
+  for (const Item& item : items_) ++left_[static_cast<size_t>(item.kv_head)];
   float* out = outs_.data();
   for (const Item& item : items_)
     for (size_t h = 0; h < group; ++h, out += stride_) states_[item.state + h].out = out;
@@ -280,18 +283,42 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
     if (item.kv_head == kv_head && scored(item)) score(cache, layer, item, totals, rows);
 }
 
-void DecodeAttention::attend(Sequence* cache, int layer, const float* q, float* out,
-                             ThreadPool* pool, const ChunkTier* chunks) {
-  chunks_ = chunks;
-  prepare_queries(layer, q);
-  plan_items(*cache, layer);
-  scratch_.resize(static_cast<size_t>(pool->size()) * scratch_floats());
-  pool->run(static_cast<int64_t>(items_.size()), [&](int64_t i, int worker) {
-    attend_item(*cache, layer, items_[static_cast<size_t>(i)],
-                scratch_.data() + static_cast<size_t>(worker) * scratch_floats());
+void DecodeAttention::prepare(const DecodeRead& read, int layer) {
+  chunks_ = read.chunks;
+  prepare_queries(layer, read.q);
+  plan_items(*read.cache, layer);
+}
+
+void DecodeAttention::run_item(const DecodeRead& read, int layer, size_t index, float* scratch) {
+  const Item& item = items_[index];
+  attend_item(*read.cache, layer, item, scratch);
+  std::atomic_ref left(left_[static_cast<size_t>(item.kv_head)]);
+  if (left.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    finish_head(read.cache, layer, item.kv_head, read.out);
+}
+
+void DecodeAttention::attend(std::span<const DecodeRead> reads, int layer, ThreadPool* pool) {
+  pool->run(static_cast<int64_t>(reads.size()), [&](int64_t i, int) {
+    const DecodeRead& read = reads[static_cast<size_t>(i)];
+    read.attention->prepare(read, layer);
   });
-  pool->run(heads_.kv_heads,
-            [&](int64_t h, int) { finish_head(cache, layer, static_cast<int>(h), out); });
+  struct Work {
+    const DecodeRead* read;
+    size_t item;
+  };
+  std::vector<Work> work;
+  size_t floats = 0;  // a worker
+  for (const DecodeRead& read : reads) {
+    for (size_t i = 0; i < read.attention->items_.size(); ++i) work.push_back({&read, i});
+    floats = std::max(floats, read.attention->scratch_floats());
+  }
+  AlignedBuffer<float>& scratch = reads.front().attention->scratch_;
+  scratch.resize(static_cast<size_t>(pool->size()) * floats);
+  pool->run(static_cast<int64_t>(work.size()), [&](int64_t i, int worker) {
+    const auto& [read, item] = work[static_cast<size_t>(i)];
+    read->attention->run_item(*read, layer, item,
+                              scratch.data() + static_cast<size_t>(worker) * floats);
+  });
 }
 
 }  // namespace kvkeep

@@ -1,13 +1,16 @@
-// Attention of one new token over all tiers of a layer, straight from the packed bytes.
+// Attention of one new token a sequence over all tiers of a layer, straight from the packed bytes.
 //
-// Work items are ranges of 2,048 slots of one (kv_head, tier), whatever the number of threads, so
-// results do not depend on it; every item unpacks its blocks once for all q_heads of the group. An
-// item ends where an epoch of the transforms does, so that it is read with one query.
+// Work items are ranges of 2,048 slots of one (sequence, kv_head, tier), whatever the number of
+// threads, so results do not depend on it; every item unpacks its blocks once for all q_heads of
+// the group. An item ends where an epoch of the transforms does, so that it is read with one query.
+// Items of all sequences are shared by the threads at once; who ends the last item of a (sequence,
+// kv_head) merges its parts, in their order, and hands out its scores.
 // Where the plan attends in integers, coded tiers are read with a query rounded once per step; f16
 // tiers are always exact. Partial states are merged per q_head, then the attention mass of ranked
 // slots goes to the scorer.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "attention/attention_state.h"
@@ -23,14 +26,32 @@ struct HeadCounts {
   int kv_heads = 0, gqa_ratio = 0, head_dim = 0;
 };
 
+class DecodeAttention;
+
+// What one sequence reads in one layer. q, out [kv_heads * gqa_ratio][head_dim]; the new token's
+// row is already in the cache. Rows in chunks, if there are any, are those of the layer that is
+// readable.
+struct DecodeRead {
+  DecodeAttention* attention = nullptr;  // of this sequence alone
+  Sequence* cache = nullptr;
+  const float* q = nullptr;
+  float* out = nullptr;
+  const ChunkTier* chunks = nullptr;
+};
+
+// The reads of one sequence; several of them run together.
 class DecodeAttention {
  public:
   DecodeAttention(const Pipeline* pipeline, const HeadCounts& heads);
 
-  // q, out [kv_heads * gqa_ratio][head_dim]; the new token's row is already in the cache. Rows in
-  // chunks, if there are any, are those of the layer that is readable.
+  // At least one; each sequence, with a plan of its own, takes part once. Scratch of the workers is
+  // that of the first.
+  static void attend(std::span<const DecodeRead> reads, int layer, ThreadPool* pool);
   void attend(Sequence* cache, int layer, const float* q, float* out, ThreadPool* pool,
-              const ChunkTier* chunks = nullptr);
+              const ChunkTier* chunks = nullptr) {
+    const DecodeRead read{this, cache, q, out, chunks};
+    attend({&read, 1}, layer, pool);
+  }
 
   size_t scratch_bytes() const;
 
@@ -70,6 +91,8 @@ class DecodeAttention {
     AttentionState* states;
   };
   size_t scratch_floats() const;
+  void prepare(const DecodeRead& read, int layer);
+  void run_item(const DecodeRead& read, int layer, size_t index, float* scratch);
   void attend_item(const Sequence& cache, int layer, const Item& item, float* scratch);
   void attend_chunks(const Item& item, const Scratch& scratch);
   void attend_range(const Sequence& cache, int layer, const Item& item, const Scratch& scratch);
@@ -89,6 +112,7 @@ class DecodeAttention {
   std::vector<QueryCodes> query_codes_;  // [epochs][levels][q_heads]
   std::vector<AttentionState> states_;   // [items][gqa_ratio]
   std::vector<Item> items_;
+  std::vector<int> left_;               // [kv_heads] items that nobody has ended yet
   std::vector<AttentionState> totals_;  // [q_heads]
 };
 

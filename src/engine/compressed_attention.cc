@@ -107,13 +107,19 @@ Result<void> CompressedAttention::append(const AttentionCall& call) {
   return {};
 }
 
-Result<void> CompressedAttention::attend(const AttentionCall& call) {
-  if (auto done = append(call); !done) return done;
+Result<void> CompressedAttention::enter(const AttentionCall& call, ThreadPool* pool) {
+  KVKEEP_TRY(append(call));
   pipeline_.observe_queries(call.layer, call.q, call.tokens, shape_.gqa_ratio(),
                             call.first_position);
-  if (chunks_) chunks_->read_layer(call.layer, pool_);
+  if (chunks_) chunks_->read_layer(call.layer, pool);
+  return {};
+}
+
+Result<void> CompressedAttention::attend(const AttentionCall& call) {
+  KVKEEP_TRY(enter(call, pool_));
   if (call.tokens == 1) {
-    decode_.attend(&cache_, call.layer, call.q, call.out, pool_, chunks());
+    const DecodeRead read = decode_read(call);
+    DecodeAttention::attend({&read, 1}, call.layer, pool_);
   } else {
     prefill_.attend(&cache_, call.layer, call.tokens, call.q, call.out, pool_, chunks());
   }
@@ -121,8 +127,8 @@ Result<void> CompressedAttention::attend(const AttentionCall& call) {
 }
 
 // Rows that no head wants any longer, out of the last level of every head at once.
-Result<bool> CompressedAttention::demote_to_chunks(bool flush) {
-  const std::vector<int> slots = pipeline_.choose_for_chunks(cache_, tokens_, flush, pool_);
+Result<bool> CompressedAttention::demote_to_chunks(bool flush, ThreadPool* pool) {
+  const std::vector<int> slots = pipeline_.choose_for_chunks(cache_, tokens_, flush, pool);
   if (slots.empty()) return false;
   const int last = cache_.levels() - 1, d = shape_.head_dim;
   std::vector<int32_t> positions;
@@ -142,9 +148,9 @@ Result<bool> CompressedAttention::demote_to_chunks(bool flush) {
       }
     }
   };
-  KVKEEP_TRY(chunks_->append(positions, pipeline_.chunk_rows(), read, pool_));
+  KVKEEP_TRY(chunks_->append(positions, pipeline_.chunk_rows(), read, pool));
   peak_bytes_ = std::max(peak_bytes_, resident_bytes());
-  pool_->run(shape_.layers * shape_.kv_heads, [&](int64_t i, int) {
+  pool->run(shape_.layers * shape_.kv_heads, [&](int64_t i, int) {
     const int head = static_cast<int>(i);
     pipeline_.remove_slots(&cache_, {head / shape_.kv_heads, head % shape_.kv_heads}, slots);
   });
@@ -157,14 +163,14 @@ void CompressedAttention::release_scratch() {
   if (chunks_) chunks_->release();
 }
 
-Result<void> CompressedAttention::demote(bool flush, bool more_prompt) {
+Result<void> CompressedAttention::demote(bool flush, bool more_prompt, ThreadPool* pool) {
   if (flush) release_scratch();
   if (flush && !more_prompt) pipeline_.see_prompt(tokens_);
   if (pipeline_.reallocates(tokens_, flush && !more_prompt)) pipeline_.reallocate(cache_, tokens_);
   bool moved = false;
   for (int level = 0; level < cache_.levels(); ++level) {
     if (chunks_ && level + 1 == cache_.levels()) {
-      const auto went = demote_to_chunks(flush);
+      const auto went = demote_to_chunks(flush, pool);
       if (!went) return tl::unexpected(went.error());
       moved |= *went;
       break;
@@ -179,12 +185,12 @@ Result<void> CompressedAttention::demote(bool flush, bool more_prompt) {
       int seen = -1;  // one work item a layer
       std::erase_if(heads,
                     [&](HeadIndex head) { return std::exchange(seen, head.layer) == head.layer; });
-      pool_->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
+      pool->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
         pipeline_.demote_layer(&cache_, heads[static_cast<size_t>(i)].layer, tokens_, flush);
       });
       continue;
     }
-    pool_->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
+    pool->run(static_cast<int64_t>(heads.size()), [&](int64_t i, int) {
       pipeline_.demote(&cache_, heads[static_cast<size_t>(i)], level, tokens_, flush);
     });
   }

@@ -28,10 +28,18 @@ class CompressedAttention : public AttentionSite {
 
   // The first half of attend(): the rows enter the cache and nothing is read; q and out are unused.
   Result<void> append(const AttentionCall& call);
+  // The same and all else that comes before a read; of one token, decode_read() is that read.
+  Result<void> enter(const AttentionCall& call, ThreadPool* pool);
+  DecodeRead decode_read(const AttentionCall& call) {
+    return {&decode_, &cache_, call.q, call.out, chunks()};
+  }
 
   // Brings every tier to its quota; with flush = false only where a whole batch of rows is due.
   // A flush ends the prompt, whose length quotas may refer to, unless more of it comes.
-  Result<void> demote(bool flush, bool more_prompt = false);
+  Result<void> demote(bool flush, bool more_prompt = false) {
+    return demote(flush, more_prompt, pool_);
+  }
+  Result<void> demote(bool flush, bool more_prompt, ThreadPool* pool);
 
   // A copy that shares blocks until one of the two writes to them; it works on `pool`.
   std::unique_ptr<CompressedAttention> fork(ThreadPool* pool) const;
@@ -59,7 +67,7 @@ class CompressedAttention : public AttentionSite {
   CompressedAttention(Pipeline pipeline, Sequence cache, std::optional<ChunkTier> chunks,
                       const AttentionShape& shape, ThreadPool* pool);
   void release_scratch();
-  Result<bool> demote_to_chunks(bool flush);
+  Result<bool> demote_to_chunks(bool flush, ThreadPool* pool);
 
   AttentionShape shape_;
   Pipeline pipeline_;

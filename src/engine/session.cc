@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
+#include "engine/batch_attention.h"
 #include "engine/cache_report.h"
 #include "engine/compressed_attention.h"
 #include "engine/find_calibration.h"
@@ -16,6 +17,14 @@
 #include "model/transformer.h"
 
 namespace kvkeep {
+namespace {
+
+tl::unexpected<Error> in_session(size_t i, Error error) {
+  error.message = fmt::format("session {} of the step: {}", i, error.message);
+  return tl::unexpected(std::move(error));
+}
+
+}  // namespace
 
 struct Session::Impl {
   Impl(const Model& from, const Plan& with, int threads)
@@ -23,14 +32,22 @@ struct Session::Impl {
 
   Result<void> check_tokens(std::span<const int32_t> fed) const;
   Result<void> feed_slice(std::span<const int32_t> slice, float* rows, bool all);
-  Result<void> demote(bool flush, bool more_prompt = false);
+  Result<void> take_logits(std::span<const float> from);
+  Result<void> demote(bool flush, bool more_prompt, ThreadPool* with);
+  Result<void> demote(bool flush, bool more_prompt = false) {
+    return demote(flush, more_prompt, &pool);
+  }
+  static Result<void> check_batch(std::span<Session* const> sessions,
+                                  std::span<const int32_t> tokens);
+  static Result<void> step_each(std::span<Impl* const> all, std::span<const int32_t> tokens);
 
   Model model;
   Plan plan;
   ThreadPool pool;
   std::unique_ptr<CompressedAttention> site;
   std::unique_ptr<Transformer::Scratch, void (*)(Transformer::Scratch*)> scratch;
-  std::vector<float> logits;  // [vocab]
+  std::vector<float> logits;     // [vocab]
+  std::vector<float> step_rows;  // [sessions][vocab] of the steps that this session led
   int context = 0;
   bool broken = false;  // an error left the layers at different lengths
   Rng rng{0};
@@ -84,11 +101,14 @@ Result<void> Session::Impl::feed_slice(std::span<const int32_t> slice, float* ro
   } catch (const std::bad_alloc&) {
     return failed("out of memory at position {}", site->tokens());
   }
-  const auto vocab = static_cast<size_t>(model.info().vocab);
-  const size_t n = (all ? slice.size() : 1) * vocab;
-  if (std::any_of(rows, rows + n, [](float x) { return !std::isfinite(x); }))
+  return take_logits({rows, (all ? slice.size() : 1) * static_cast<size_t>(model.info().vocab)});
+}
+
+// Of the last rows fed, [rows][vocab]: with them the feed is through.
+Result<void> Session::Impl::take_logits(std::span<const float> from) {
+  if (std::any_of(from.begin(), from.end(), [](float x) { return !std::isfinite(x); }))
     return failed("the model's logits are not finite at or before position {}", site->tokens() - 1);
-  std::copy(rows + n - vocab, rows + n, logits.begin());
+  std::copy(from.end() - model.info().vocab, from.end(), logits.begin());
   broken = false;
   return {};
 }
@@ -112,10 +132,10 @@ Result<void> Session::feed(std::span<const int32_t> fed, std::vector<float>* all
   return {};
 }
 
-Result<void> Session::Impl::demote(bool flush, bool more_prompt) {
+Result<void> Session::Impl::demote(bool flush, bool more_prompt, ThreadPool* with) {
   if (broken) return failed("this session ended with an earlier error");
   try {
-    if (auto done = site->demote(flush, more_prompt); !done) {
+    if (auto done = site->demote(flush, more_prompt, with); !done) {
       broken = true;
       return done;
     }
@@ -147,6 +167,65 @@ Result<void> Session::prefill(std::span<const int32_t> prompt, const ProgressFn&
 Result<void> Session::step(int32_t token) {
   KVKEEP_TRY(feed({&token, 1}));
   return impl_->demote(false);
+}
+
+// Who cannot take part, before anything is fed.
+Result<void> Session::Impl::check_batch(std::span<Session* const> sessions,
+                                        std::span<const int32_t> fed) {
+  constexpr size_t kMost = Transformer::kSliceTokens;
+  if (sessions.empty() || sessions.size() > kMost)
+    return bad_input("{} sessions in one step, allowed are 1 to {}", sessions.size(), kMost);
+  if (sessions.size() != fed.size())
+    return bad_input("{} tokens for {} sessions, allowed is one each", fed.size(), sessions.size());
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    if (sessions[i] == nullptr) return bad_input("session {} of the step is null", i);
+    const auto first = std::find(sessions.begin(), sessions.end(), sessions[i]);
+    if (const auto at = static_cast<size_t>(first - sessions.begin()); at < i)
+      return bad_input("sessions {} and {} of the step are the same", at, i);
+    const Impl& own = *sessions[i]->impl_;
+    if (own.model.transformer() != sessions[0]->impl_->model.transformer())
+      return bad_input("session {} of the step is not of the model of session 0", i);
+    if (auto able = own.check_tokens(fed.subspan(i, 1)); !able)
+      return in_session(i, std::move(able).error());
+  }
+  return {};
+}
+
+// One token each through the model, then down the ladders; the first one leads with its threads.
+Result<void> Session::Impl::step_each(std::span<Impl* const> all, std::span<const int32_t> fed) {
+  Impl& lead = *all[0];
+  const auto vocab = static_cast<size_t>(lead.model.info().vocab);
+  std::vector<CompressedAttention*> sites;
+  std::vector<int> positions;
+  for (Impl* own : all) {
+    own->broken = true;  // until its token is through all layers
+    own->logits.resize(vocab);
+    sites.push_back(own->site.get());
+    positions.push_back(own->site->tokens());
+  }
+  BatchAttention batch(std::move(sites), &lead.pool);
+  try {
+    lead.step_rows.resize(all.size() * vocab);
+    KVKEEP_TRY(lead.model.transformer()->forward_each(fed, positions, batch, lead.pool,
+                                                      *lead.scratch, lead.step_rows.data()));
+  } catch (const std::bad_alloc&) {
+    return failed("out of memory in a step of {} sessions", all.size());
+  }
+  Result<void> first_error;
+  for (size_t i = 0; i < all.size(); ++i) {
+    Result<void> done = batch.result(i);
+    if (done) done = all[i]->take_logits(std::span(lead.step_rows).subspan(i * vocab, vocab));
+    if (done) done = all[i]->demote(false, false, &lead.pool);
+    if (!done && first_error) first_error = in_session(i, std::move(done).error());
+  }
+  return first_error;
+}
+
+Result<void> Session::step(std::span<Session* const> sessions, std::span<const int32_t> tokens) {
+  KVKEEP_TRY(Impl::check_batch(sessions, tokens));
+  std::vector<Impl*> all;
+  for (Session* session : sessions) all.push_back(session->impl_.get());
+  return Impl::step_each(all, tokens);
 }
 
 Result<void> Session::rollback(int n) {

@@ -16,11 +16,13 @@ struct AttentionShape {
   int gqa_ratio() const { return q_heads / kv_heads; }
 };
 
-// One layer's work for `tokens` consecutive tokens; RoPE is already applied to q and k.
+// One layer's work for `tokens` consecutive tokens of one sequence, or for one token each of as
+// many sequences where the site has several (Transformer::forward_each); RoPE is already applied to
+// q and k.
 struct AttentionCall {
   int layer = 0;
   int tokens = 0;
-  int first_position = 0;        // token t stands at position first_position + t
+  int first_position = 0;        // token t stands at first_position + t; else that of token 0
   const float* q = nullptr;      // [tokens][q_heads][head_dim], not yet scaled by head_dim^-1/2
   const float* k = nullptr;      // [tokens][kv_heads][head_dim]
   const float* v = nullptr;      // [tokens][kv_heads][head_dim]

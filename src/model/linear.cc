@@ -17,6 +17,7 @@ struct Job {
   std::span<const Product> products;
   const float* x;
   int tokens;
+  bool gemv;
   int64_t item_rows;
   const KernelTable* kernels;
   LinearScratch* scratch;
@@ -53,7 +54,7 @@ void run_item(const Job& job, int64_t item, int worker) {
   for (; item >= items_of(job, *product); ++product) item -= items_of(job, *product);
   const int64_t first = item * job.item_rows;
   const int64_t count = std::min(job.item_rows, product->weights->rows - first);
-  if (job.tokens <= kGemvTokens)
+  if (job.gemv)
     gemv_rows(job, *product, first, count);
   else
     gemm_rows(job, *product, first, count, worker);
@@ -69,10 +70,11 @@ void run_item(const Job& job, int64_t item, int worker) {
 int64_t panel_floats(int64_t columns) { return kPanelRows * columns; }
 
 void multiply(std::span<const Product> products, const float* x, int tokens,
-              const KernelTable& kernels, ThreadPool& pool, LinearScratch& scratch) {
+              const KernelTable& kernels, ThreadPool& pool, LinearScratch& scratch, bool by_row) {
   const int64_t columns = products.front().weights->columns;
-  Job job{products, x, tokens, kPanelRows, &kernels, &scratch};
-  if (tokens <= kGemvTokens)
+  const bool gemv = by_row || tokens <= kGemvTokens;
+  Job job{products, x, tokens, gemv, kPanelRows, &kernels, &scratch};
+  if (gemv)
     job.item_rows = std::clamp(kGemvItemValues / columns, kMinGemvRows, kMaxGemvRows);
   else
     scratch.panels.resize(static_cast<size_t>(pool.size() * scratch.panel_floats));

@@ -34,9 +34,11 @@ struct LinearScratch {
   int64_t panel_floats = 0;     // of the widest matrix
 };
 
-// All products of one x [tokens][columns]; every matrix has that many columns.
+// All products of one x [tokens][columns]; every matrix has that many columns. by_row: each token's
+// products have the bits they have alone, so the matrix-vector kernels serve any number of tokens.
 void multiply(std::span<const Product> products, const float* x, int tokens,
-              const KernelTable& kernels, ThreadPool& pool, LinearScratch& scratch);
+              const KernelTable& kernels, ThreadPool& pool, LinearScratch& scratch,
+              bool by_row = false);
 
 // One row as float32.
 void read_row(const Matrix& matrix, int64_t row, const KernelTable& kernels, float* out);

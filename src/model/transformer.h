@@ -1,7 +1,8 @@
 // The forward pass of a Llama-family decoder: the host of the cache, kept small.
 //
-// Prompts run in slices through float32 GEMM; single tokens through threaded GEMV that reads 16-bit
-// or 8-bit weights. Attention is the site's business. No buffer grows with the context.
+// Prompts run in slices through float32 GEMM; single tokens, of one sequence or of several, through
+// threaded GEMV that reads 16-bit or 8-bit weights. Attention is the site's business. No buffer
+// grows with the context.
 #pragma once
 
 #include <cstdint>
@@ -47,10 +48,17 @@ class Transformer {
   static size_t scratch_bytes(const Scratch& scratch);
   Result<void> forward(std::span<const int32_t> tokens, int first_position, AttentionSite& site,
                        ThreadPool& pool, Scratch& scratch, float* logits, bool all_logits) const;
+  // Feeds one token each of n sequences (n <= kSliceTokens), token t at positions[t]; the site
+  // knows whose row is whose. Weights are read once for all. logits (may be null) receives
+  // [n][vocab], each row the same bits as from forward() of that token alone.
+  Result<void> forward_each(std::span<const int32_t> tokens, std::span<const int> positions,
+                            AttentionSite& site, ThreadPool& pool, Scratch& scratch,
+                            float* logits) const;
 
  private:
   friend class FirstLayer;
   Transformer();
+  Result<void> check(std::span<const int32_t> tokens, std::span<const int> positions) const;
   struct Impl;
   struct Pass;
   std::unique_ptr<Impl> impl_;

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
+#include "base/check.h"
 #include "base/fail.h"
 #include "model/transformer_impl.h"
 
@@ -51,14 +53,16 @@ void add(float* x, const float* y, int n) {
 
 }  // namespace
 
-// One slice on its way through the layers.
+// One slice, or one token each of several sequences, on its way through the layers.
 struct Transformer::Pass {
   const Impl& m;
   Scratch& s;
   ThreadPool& pool;
   AttentionSite& site;
-  int tokens, first_position;
+  int tokens;
   const int32_t* ids;
+  const int* positions;
+  bool by_row;  // the bits of a token do not depend on the others
 
   const ModelConfig& config() const { return m.config; }
   size_t at(int t, int width) const { return static_cast<size_t>(t) * static_cast<size_t>(width); }
@@ -67,7 +71,7 @@ struct Transformer::Pass {
     const int dim = config().dim, pairs = config().rope.dim / 2;
     for_tokens(pool, tokens, [&](int t) {
       read_row(m.weights.embedding, ids[t], *s.kernels, &s.x[at(t, dim)]);
-      m.rope.angles(first_position + t, &s.cosines[at(t, pairs)], &s.sines[at(t, pairs)]);
+      m.rope.angles(positions[t], &s.cosines[at(t, pairs)], &s.sines[at(t, pairs)]);
     });
   }
 
@@ -88,7 +92,7 @@ struct Transformer::Pass {
   }
 
   void multiply_by(std::span<const Product> products, const float* x) {
-    multiply(products, x, tokens, *s.kernels, pool, s.linear);
+    multiply(products, x, tokens, *s.kernels, pool, s.linear, by_row);
   }
 
   // x += matrix * input
@@ -111,7 +115,7 @@ struct Transformer::Pass {
       turn_heads(&s.q[at(t, q_dim)], config().q_heads, w.q_norm, t);
       turn_heads(&s.k[at(t, kv_dim)], config().kv_heads, w.k_norm, t);
     });
-    KVKEEP_TRY(site.attend({layer, tokens, first_position, s.q.data(), s.k.data(), s.v.data(),
+    KVKEEP_TRY(site.attend({layer, tokens, positions[0], s.q.data(), s.k.data(), s.v.data(),
                             s.attention.data(), ids}));
     add_product(w.output, s.attention.data());
     return {};
@@ -132,29 +136,55 @@ struct Transformer::Pass {
     norm(m.weights.output_norm);
     const float* x = all ? s.normed.data() : &s.normed[at(tokens - 1, config().dim)];
     const Product product{&m.weights.head, logits, config().vocab};
-    multiply({&product, 1}, x, all ? tokens : 1, *s.kernels, pool, s.linear);
+    multiply({&product, 1}, x, all ? tokens : 1, *s.kernels, pool, s.linear, by_row);
+  }
+
+  Result<void> run(float* logits, bool all) {
+    embed();
+    for (int layer = 0; layer < config().layers; ++layer) {
+      KVKEEP_TRY(attend(layer));
+      feed_forward(m.weights.layers[static_cast<size_t>(layer)]);
+    }
+    if (logits != nullptr) write_logits(logits, all);
+    return {};
   }
 };
+
+Result<void> Transformer::check(std::span<const int32_t> tokens,
+                                std::span<const int> positions) const {
+  for (const int position : positions)
+    if (position < 0 || position > kMaxPosition)
+      return bad_input("position {}, allowed are 0 to {}", position, kMaxPosition);
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= config().vocab)
+      return bad_input("token {}, allowed are 0 to {}", token, config().vocab - 1);
+  return {};
+}
 
 Result<void> Transformer::forward(std::span<const int32_t> tokens, int first_position,
                                   AttentionSite& site, ThreadPool& pool, Scratch& scratch,
                                   float* logits, bool all_logits) const {
   if (tokens.empty() || tokens.size() > static_cast<size_t>(kSliceTokens))
     return bad_input("{} tokens in one slice, allowed are 1 to {}", tokens.size(), kSliceTokens);
-  if (first_position < 0 || first_position > kMaxPosition)
-    return bad_input("position {}, allowed are 0 to {}", first_position, kMaxPosition);
-  for (int32_t token : tokens)
-    if (token < 0 || token >= config().vocab)
-      return bad_input("token {}, allowed are 0 to {}", token, config().vocab - 1);
-  Pass pass{*impl_,         scratch,      pool, site, static_cast<int>(tokens.size()),
-            first_position, tokens.data()};
-  pass.embed();
-  for (int layer = 0; layer < config().layers; ++layer) {
-    KVKEEP_TRY(pass.attend(layer));
-    pass.feed_forward(impl_->weights.layers[static_cast<size_t>(layer)]);
-  }
-  if (logits != nullptr) pass.write_logits(logits, all_logits);
-  return {};
+  KVKEEP_TRY(check(tokens, {&first_position, 1}));
+  const int n = static_cast<int>(tokens.size());
+  std::array<int, kSliceTokens> positions;
+  std::iota(positions.begin(), positions.begin() + n, first_position);
+  Pass pass{*impl_, scratch, pool, site, n, tokens.data(), positions.data(), false};
+  return pass.run(logits, all_logits);
+}
+
+Result<void> Transformer::forward_each(std::span<const int32_t> tokens,
+                                       std::span<const int> positions, AttentionSite& site,
+                                       ThreadPool& pool, Scratch& scratch, float* logits) const {
+  KVKEEP_CHECK(tokens.size() == positions.size(), "{} tokens at {} positions", tokens.size(),
+               positions.size());
+  if (tokens.empty() || tokens.size() > static_cast<size_t>(kSliceTokens))
+    return bad_input("{} tokens in one step, allowed are 1 to {}", tokens.size(), kSliceTokens);
+  KVKEEP_TRY(check(tokens, positions));
+  Pass pass{*impl_,        scratch,          pool, site, static_cast<int>(tokens.size()),
+            tokens.data(), positions.data(), true};
+  return pass.run(logits, true);
 }
 
 }  // namespace kvkeep

@@ -17,7 +17,7 @@ constexpr int kMostDepth = 1 << 17;
 struct Options {
   std::string model, depths, plans = "f16 q8_0 q4_0 mikv-4 mikv rtn2";
   std::vector<std::string> rivals;
-  int threads = 0, rounds = 7, steps = 16, rival_steps = 2;
+  int threads = 0, rounds = 7, steps = 16, rival_steps = 2, batch = 1;
   bool random = false, steal = false, json = false;
 };
 
@@ -39,6 +39,7 @@ Result<bench::DecodeOptions> settings_of(const Options& options) {
   settings.rival_steps = options.rival_steps;
   settings.rivals = options.rivals;
   settings.steal = options.steal;
+  settings.batch = options.batch;
   return settings;
 }
 
@@ -58,6 +59,9 @@ std::string heading(const Options& options, const bench::DecodeOptions& settings
       options.random ? "whole engine on random weights: 8 layers, 32/8 heads x 128; the cache is "
                        "filled with made-up rows\n"
                      : "whole engine\n";
+  if (options.batch > 1)
+    text += fmt::format("{} sequences take each step together; times are divided by them\n",
+                        options.batch);
   if (settings.rivals.empty())
     text += "no rival was measured: ./dev bench --setup-rivals, then ./dev bench rivals\n";
   return text;
@@ -90,6 +94,7 @@ Result<int> run(const Options& options) {
   (*json)["model"] = model_json(model->info());
   (*json)["rounds"] = settings->rounds;
   (*json)["steps"] = settings->steps;
+  (*json)["batch"] = settings->batch;
   (*json)["rival_steps"] = settings->rival_steps;
   (*json)["made_up_rows"] = settings->made_up_rows;
   (*json)["rivals"] = bench::rivals_json(*result);
@@ -119,10 +124,15 @@ void add_bench_decode(CLI::App& bench, Action* action) {
   command->add_option("--plans", options->plans,
                       "plans (default: \"f16 q8_0 q4_0 mikv-4 mikv rtn2\")");
   command
+      ->add_option("--batch", options->batch,
+                   "sequences that take each step together; times are divided by them (default: 1)")
+      ->check(integer_between(1, 256));
+  command
       ->add_option("--rival", options->rivals,
                    "a command that takes part (bench/baselines), again for each; ./dev bench "
                    "rivals gives them")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->excludes("--batch");
   command->add_flag("--steal", options->steal,
                     "measure too while another process takes one core away");
   command->add_option("--rounds", options->rounds, "measured rounds (default: 7)")

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "base/fail.h"
-#include "engine/compressed_attention.h"
+#include "engine/batch_attention.h"
 #include "eval/bench/measure.h"
 #include "eval/bench/synthetic.h"
 #include "eval/measure.h"
@@ -15,51 +15,78 @@
 namespace kvkeep::bench {
 namespace {
 
+using Sites = std::vector<std::unique_ptr<CompressedAttention>>;
+
 class Own : public Contender {
  public:
-  Own(const Model& model, const Plan& plan, std::unique_ptr<CompressedAttention> site,
-      ThreadPool* pool)
+  Own(const Model& model, const Plan& plan, Sites sites, ThreadPool* pool)
       : model_(model),
         plan_(plan),
-        site_(std::move(site)),
+        sites_(std::move(sites)),
         pool_(pool),
         scratch_(model.transformer()->make_scratch()),
-        logits_(static_cast<size_t>(model.info().vocab)) {}
+        logits_(sites_.size() * static_cast<size_t>(model.info().vocab)) {}
 
   std::string engine() const override { return kOwnEngine; }
   std::string mode() const override { return plan_.typed(); }
-  int tokens() const override { return site_->tokens(); }
-  size_t cache_bytes() const override { return site_->resident_bytes(); }
+  int tokens() const override { return sites_[0]->tokens(); }
+  size_t cache_bytes() const override {
+    size_t bytes = 0;
+    for (const auto& site : sites_) bytes += site->resident_bytes();
+    return bytes;
+  }
 
   Result<double> decode(int steps) override {
     Result<void> done;
     const double seconds = seconds_of([&] {
-      for (int i = 0; i < steps && done; ++i) {
-        const int32_t token = 3 + site_->tokens() % (model_.info().vocab - 3);
-        done = feed({&token, 1});
-        site_->demote(false);
-      }
+      for (int i = 0; i < steps && done; ++i) done = step();
     });
     if (!done) return tl::unexpected(done.error());
-    return seconds;
+    return seconds / static_cast<double>(sites_.size());
   }
 
-  Result<void> read(int depth) {
-    const auto tokens = random_tokens(model_.info().vocab, depth, 1);
-    for (size_t first = 0; first < tokens.size();) {
-      const size_t n = std::min<size_t>(Transformer::kSliceTokens, tokens.size() - first);
-      KVKEEP_TRY(feed(std::span(tokens).subspan(first, n)));
-      first += n;
+  Result<void> fill(int depth, bool made_up_rows) {
+    for (size_t i = 0; i < sites_.size(); ++i) {
+      KVKEEP_TRY(made_up_rows ? make_up(sites_[i].get(), depth, i + 1)
+                              : read(sites_[i].get(), depth, i + 1));
+      KVKEEP_TRY(sites_[i]->demote(true));
     }
-    site_->demote(true);
     return {};
   }
 
-  Result<void> make_up(int depth) {
-    const AttentionShape& shape = site_->shape();
+ private:
+  // What Session::step does.
+  Result<void> step() {
+    std::vector<CompressedAttention*> all;
+    for (const auto& site : sites_) all.push_back(site.get());
+    const std::vector<int> positions(sites_.size(), tokens());
+    const std::vector<int32_t> ids(sites_.size(), 3 + tokens() % (model_.info().vocab - 3));
+    BatchAttention batch(all, pool_);
+    KVKEEP_TRY(model_.transformer()->forward_each(ids, positions, batch, *pool_, *scratch_,
+                                                  logits_.data()));
+    for (size_t i = 0; i < sites_.size(); ++i) {
+      KVKEEP_TRY(batch.result(i));
+      KVKEEP_TRY(sites_[i]->demote(false));
+    }
+    return {};
+  }
+
+  Result<void> read(CompressedAttention* site, int depth, uint64_t seed) {
+    const auto tokens = random_tokens(model_.info().vocab, depth, seed);
+    for (size_t first = 0; first < tokens.size();) {
+      const size_t n = std::min<size_t>(Transformer::kSliceTokens, tokens.size() - first);
+      KVKEEP_TRY(model_.transformer()->forward(std::span(tokens).subspan(first, n), site->tokens(),
+                                               *site, *pool_, *scratch_, logits_.data(), false));
+      first += n;
+    }
+    return {};
+  }
+
+  Result<void> make_up(CompressedAttention* site, int depth, uint64_t seed) {
+    const AttentionShape& shape = site->shape();
     const int slice = Transformer::kSliceTokens;
     const auto rows =
-        random_rows(static_cast<size_t>(2 * slice * shape.kv_heads), shape.head_dim, 1);
+        random_rows(static_cast<size_t>(2 * slice * shape.kv_heads), shape.head_dim, seed);
     AttentionCall call;
     call.k = rows.data();
     call.v = rows.data() + rows.size() / 2;
@@ -68,24 +95,17 @@ class Own : public Contender {
         call.layer = layer;
         call.first_position = first;
         call.tokens = std::min(slice, depth - first);
-        KVKEEP_TRY(site_->append(call));
+        KVKEEP_TRY(site->append(call));
       }
-    site_->demote(true);
     return {};
-  }
-
- private:
-  Result<void> feed(std::span<const int32_t> tokens) {
-    return model_.transformer()->forward(tokens, site_->tokens(), *site_, *pool_, *scratch_,
-                                         logits_.data(), false);
   }
 
   const Model& model_;
   Plan plan_;
-  std::unique_ptr<CompressedAttention> site_;
+  Sites sites_;
   ThreadPool* pool_;
   std::unique_ptr<Transformer::Scratch, void (*)(Transformer::Scratch*)> scratch_;
-  std::vector<float> logits_;
+  std::vector<float> logits_;  // [sequences][vocab]
 };
 
 class Other : public Contender {
@@ -125,14 +145,18 @@ class Other : public Contender {
 
 }  // namespace
 
-Result<std::unique_ptr<Contender>> make_own(const Model& model, const Plan& plan, int depth,
-                                            int room, bool made_up_rows, ThreadPool* pool) {
+Result<std::unique_ptr<Contender>> make_own(const Model& model, const Plan& plan,
+                                            const OwnCaches& caches, ThreadPool* pool) {
   const ModelConfig& config = model.transformer()->config();
-  auto site =
-      CompressedAttention::make(plan, config.attention_shape(), config.rope, depth + room, pool);
-  if (!site) return tl::unexpected(site.error());
-  auto own = std::make_unique<Own>(model, plan, *std::move(site), pool);
-  KVKEEP_TRY(made_up_rows ? own->make_up(depth) : own->read(depth));
+  Sites sites;
+  for (int i = 0; i < caches.sequences; ++i) {
+    auto site = CompressedAttention::make(plan, config.attention_shape(), config.rope,
+                                          caches.depth + caches.room, pool);
+    if (!site) return tl::unexpected(site.error());
+    sites.push_back(*std::move(site));
+  }
+  auto own = std::make_unique<Own>(model, plan, std::move(sites), pool);
+  KVKEEP_TRY(own->fill(caches.depth, caches.made_up_rows));
   return own;
 }
 

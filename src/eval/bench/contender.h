@@ -19,15 +19,18 @@ class Contender {
   virtual ~Contender() = default;
   virtual std::string engine() const = 0;
   virtual std::string mode() const = 0;
-  virtual int tokens() const = 0;                // in the cache
-  virtual size_t cache_bytes() const = 0;        // 0 when unknown
-  virtual Result<double> decode(int steps) = 0;  // seconds
+  virtual int tokens() const = 0;                // in the cache of a sequence
+  virtual size_t cache_bytes() const = 0;        // of all sequences; 0 when unknown
+  virtual Result<double> decode(int steps) = 0;  // seconds, divided by the sequences
 };
 
-// This engine, as a session runs it. made_up_rows: the depth is filled with random rows instead of
-// being read by the model.
-Result<std::unique_ptr<Contender>> make_own(const Model& model, const Plan& plan, int depth,
-                                            int room, bool made_up_rows, ThreadPool* pool);
+// This engine, as sessions run it that take their steps together.
+struct OwnCaches {
+  int sequences = 1, depth = 0, room = 0;
+  bool made_up_rows = false;  // instead of tokens that the model reads
+};
+Result<std::unique_ptr<Contender>> make_own(const Model& model, const Plan& plan,
+                                            const OwnCaches& caches, ThreadPool* pool);
 
 // One mode of a rival, which has answered to "hello". It outlives the contender.
 Result<std::unique_ptr<Contender>> make_rival(Rival* rival, const std::string& engine,

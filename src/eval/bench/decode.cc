@@ -135,7 +135,8 @@ class DecodeBench {
     if (depth != depths[0]) depths.push_back(depth);
     for (const Plan& plan : options_.plans)
       for (int d : depths) {
-        auto made = make_own(model_, plan, d, room(options_.steps), options_.made_up_rows, &pool_);
+        auto made = make_own(
+            model_, plan, {options_.batch, d, room(options_.steps), options_.made_up_rows}, &pool_);
         if (!made) return tl::unexpected(made.error());
         entries->push_back({*std::move(made), d, options_.steps, {}, {}});
       }

@@ -26,6 +26,7 @@ struct DecodeOptions {
   std::vector<int> depths;    // tokens in the cache before the first measured step
   bool made_up_rows = false;  // else the tokens are read by the model
   int threads = 1, rounds = 7, steps = 16, rival_steps = 2;
+  int batch = 1;  // sequences of this engine that take each step together; times are a sequence's
   std::vector<std::string> rivals;  // shell commands
   bool steal = false;               // measure too with one core taken away by another process
 };
@@ -34,7 +35,7 @@ struct DecodeRow {
   std::string engine, mode;       // "kvkeep" and the plan, or the rival's name and mode
   int depth = 0, last_depth = 0;  // tokens in the cache before and after all rounds
   int threads = 0;
-  size_t cache_bytes = 0;
+  size_t cache_bytes = 0;  // of all sequences of a batch
   Spread ms_per_token, tokens_per_s;
   // Over the engine's own shallowest depth, same rounds: what the cache adds, per kv_head and
   // token.
