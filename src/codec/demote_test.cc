@@ -121,7 +121,7 @@ TEST(Demote, RemovedRowsAreGoneAndAllOthersSurviveBitForBit) {
         EXPECT_EQ(s.tier.score(slot), 0.5f * static_cast<float>(s.tier.position(slot)));
       }
       EXPECT_EQ(after, before) << pair[0] << " " << pair[1] << " removed " << removed;
-      EXPECT_EQ(slots_by_position(s.tier).size(), before.size());
+      EXPECT_EQ(slots_by_position(s.tier).slots.size(), before.size());
     }
 }
 

@@ -222,13 +222,16 @@ void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_rati
 // Copies of the newest exact rows' keys, and their positions, ascending.
 Pipeline::Sample Pipeline::sample(const Sequence& cache, HeadIndex head, size_t most) const {
   const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
-  std::vector<int> slots = slots_by_position(tier);
-  if (slots.size() > most) slots.erase(slots.begin(), slots.end() - static_cast<ptrdiff_t>(most));
+  auto [slots, positions] = slots_by_position(tier);
+  if (slots.size() > most) {
+    const auto older = static_cast<ptrdiff_t>(slots.size() - most);
+    slots.erase(slots.begin(), slots.begin() + older);
+    positions.erase(positions.begin(), positions.begin() + older);
+  }
   const size_t n = slots.size() * static_cast<size_t>(context_.head_dim);
-  Sample sample{std::vector<float>(n), {}};
+  Sample sample{std::vector<float>(n), std::move(positions)};
   std::vector<float> values(n);
   gather_rows(levels_[0], tier, slots, sample.keys.data(), values.data());
-  for (int slot : slots) sample.positions.push_back(tier.position(slot));
   return sample;
 }
 
