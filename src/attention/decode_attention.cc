@@ -225,38 +225,49 @@ void DecodeAttention::attend_item(const Sequence& cache, int layer, const Item& 
 // all the head has.
 void DecodeAttention::score(Sequence* cache, int layer, const Item& item,
                             const AttentionState* total, int rows) {
-  const float share = head_weight(pipeline_->gqa(), heads_.gqa_ratio);
+  const int group = heads_.gqa_ratio;
   Tier& tier = cache->tier(layer, item.kv_head, item.level);
-  const KernelTable& table = kernels();
+  const Tier& newest = cache->tier(layer, item.kv_head, 0);
+  const auto seen = SeenRows::of({layer, item.kv_head}, 1, newest.position(newest.size() - 1));
+  const Ballot ballot = pipeline_->scorer().ballot();
+  std::vector<float> factors(static_cast<size_t>(group)), given(factors);
+  tier.make_own(item.first_block, item.last_block);
   size_t row = item.weights;
-  // Maxima mostly stay from block to block, and with them the exponential.
-  const auto group = static_cast<size_t>(heads_.gqa_ratio);
-  std::vector<float> factors(group);
-  for (int b = item.first_block; b < item.last_block; ++b) {
+  for (int b = item.first_block; b < item.last_block; ++b, row += static_cast<size_t>(group)) {
     const int count = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
-    const auto size = static_cast<size_t>(count);
-    float mass[kBlockTokens] = {};
-    const bool each = tier.shape().head_scores > 0;
-    for (int h = 0; h < heads_.gqa_ratio; ++h, ++row) {
-      float* weights = weights_.data() + row * kBlockTokens;
-      const bool stays = b > item.first_block && maxima_[row] == maxima_[row - group];
-      float& known = factors[static_cast<size_t>(h)];
-      if (!stays) known = rescale(maxima_[row], total[h].max) / total[h].sum;
-      const float factor = cast_ballots(pipeline_->scorer().ballot(), known, rows, {weights, size});
-      if (each) {
-        float head_mass[kBlockTokens] = {};
-        table.add_scaled(weights, count, factor, head_mass);
-        pipeline_->update_scores(&tier, b, count, {head_mass, size}, 1, 1 + h);
-      }
-      if (pipeline_->gqa() == GqaAggregate::max) {
-        for (int t = 0; t < count; ++t)
-          mass[t] = h == 0 ? factor * weights[t] : std::max(mass[t], factor * weights[t]);
-      } else {
-        table.add_scaled(weights, count, share * factor, mass);
-      }
+    float* weights = weights_.data() + row * kBlockTokens;
+    const float* maxima = maxima_.data() + row;
+    for (int h = 0; h < group; ++h) {
+      // Maxima mostly stay from block to block, and with them the exponential.
+      const auto i = static_cast<size_t>(h);
+      if (b == item.first_block || maxima[h] != maxima[h - group])
+        factors[i] = rescale(maxima[h], total[h].max) / total[h].sum;
+      given[i] = cast_ballots(ballot, factors[i], rows,
+                              {weights + h * kBlockTokens, static_cast<size_t>(count)});
     }
-    pipeline_->update_scores(&tier, b, count, {mass, size}, 1);
+    for (int lane = 1; lane <= tier.shape().head_scores; ++lane)
+      pipeline_->update_scores(&tier, b, count,
+                               {weights + (lane - 1) * kBlockTokens, given.data() + (lane - 1), 1},
+                               seen, lane);
+    pipeline_->update_scores(&tier, b, count, over_group(weights, &given, count), seen);
   }
+}
+
+// The heads' rows as they count in the score: all of them, or one of their largest products.
+MassRows DecodeAttention::over_group(float* weights, std::vector<float>* factors, int count) const {
+  const int group = heads_.gqa_ratio;
+  if (pipeline_->gqa() == GqaAggregate::max) {
+    for (int t = 0; t < count; ++t) {
+      float most = (*factors)[0] * weights[t];
+      for (int h = 1; h < group; ++h)
+        most = std::max(most, (*factors)[static_cast<size_t>(h)] * weights[h * kBlockTokens + t]);
+      weights[t] = most;
+    }
+    (*factors)[0] = 1.0f;
+    return {weights, factors->data(), 1};
+  }
+  for (float& factor : *factors) factor *= head_weight(pipeline_->gqa(), group);
+  return {weights, factors->data(), group};
 }
 
 void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float* out) {

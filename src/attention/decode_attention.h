@@ -98,6 +98,7 @@ class DecodeAttention {
   void attend_range(const Sequence& cache, int layer, const Item& item, const Scratch& scratch);
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);
+  MassRows over_group(float* weights, std::vector<float>* factors, int count) const;
 
   const Pipeline* pipeline_;
   const ChunkTier* chunks_ = nullptr;  // while attend() runs

@@ -211,10 +211,14 @@ void PrefillAttention::score(Sequence* cache, int layer, int kv_head) const {
   const Head& head = head_chunks_[static_cast<size_t>(kv_head)];
   const auto kept = static_cast<size_t>(kept_rows_), stride = kept * static_cast<size_t>(lanes_);
   const float* base = mass_.data() + static_cast<size_t>(kv_head * groups_) * stride;
+  const float one = 1.0f;
+  const auto seen = SeenRows::of({layer, kv_head}, observed_rows_, last_position_);
   for (size_t i = head.first_chunk; i < head.last_chunk; ++i) {
     const Chunk& chunk = chunks_[i];
     if (chunk.kept_column < 0) continue;
     Tier& tier = cache->tier(layer, kv_head, chunk.level);
+    tier.make_own(chunk.first / kBlockTokens,
+                  (chunk.first + chunk.count + kBlockTokens - 1) / kBlockTokens);
     for (int lane = 0; lane <= tier.shape().head_scores; ++lane)
       for (int done = 0; done < chunk.count; done += kBlockTokens) {
         const int count = std::min(kBlockTokens, chunk.count - done);
@@ -222,8 +226,8 @@ void PrefillAttention::score(Sequence* cache, int layer, int kv_head) const {
         float mass[kBlockTokens] = {};
         for (int group = 0; group < groups_; ++group, part += stride)
           for (int t = 0; t < count; ++t) mass[t] += part[t];
-        pipeline_->update_scores(&tier, (chunk.first + done) / kBlockTokens, count,
-                                 {mass, static_cast<size_t>(count)}, observed_rows_, lane);
+        pipeline_->update_scores(&tier, (chunk.first + done) / kBlockTokens, count, {mass, &one, 1},
+                                 seen, lane);
       }
   }
 }
@@ -231,7 +235,7 @@ void PrefillAttention::score(Sequence* cache, int layer, int kv_head) const {
 // Which of the slice's rows the scorer wants to see.
 void PrefillAttention::observe_rows(const Sequence& cache, int layer, int tokens) {
   const Tier& newest = cache.tier(layer, 0, 0);
-  const int last = newest.position(newest.size() - 1);
+  const int last = last_position_ = newest.position(newest.size() - 1);
   observed_rows_ = 0;
   observed_.assign(static_cast<size_t>(tokens), 0);
   if (!pipeline_->observes_attention()) return;

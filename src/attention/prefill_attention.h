@@ -75,11 +75,11 @@ class PrefillAttention {
   HeadCounts heads_;
   std::vector<Chunk> chunks_;
   std::vector<Head> head_chunks_;
-  std::vector<uint8_t> observed_;  // [tokens] rows of the slice whose attention counts
-  int observed_rows_ = 0;
-  int item_rows_ = 0, groups_ = 0;       // query rows of an item, items of a kv_head
-  int kept_rows_ = 0, kept_chunks_ = 0;  // most of any head
-  int lanes_ = 1;                        // of mass: that of the kv_head, then one a q_head if asked
+  std::vector<uint8_t> observed_;              // [tokens] rows of the slice whose attention counts
+  int observed_rows_ = 0, last_position_ = 0;  // of the slice
+  int item_rows_ = 0, groups_ = 0;             // query rows of an item, items of a kv_head
+  int kept_rows_ = 0, kept_chunks_ = 0;        // most of any head
+  int lanes_ = 1;  // of mass: that of the kv_head, then one a q_head if asked
   size_t worker_floats_ = 0;
   AlignedBuffer<float> scratch_;  // [workers] Scratch
   AlignedBuffer<float> mass_;     // [kv_heads][groups][lanes][ranked rows]

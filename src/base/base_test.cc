@@ -27,6 +27,34 @@ TEST(Half, EveryFiniteValueSurvivesTheRoundTrip) {
   }
 }
 
+// What grows by a tenth of the f16 step it stands on still grows by the right amount.
+TEST(Half, RoundedAtRandomGrowsOnAverage) {
+  Rng rng(6);
+  for (float start : {1.0f, 100.0f, -3.0f, 1e-6f, 0.0f}) {
+    const float step = std::max(std::fabs(start) * 0x1p-10f, 0x1p-24f) * 0.1f;
+    double sum = 0;
+    for (int run = 0; run < 200; ++run) {
+      float score = start;
+      for (int i = 0; i < 200; ++i)
+        score = f16_to_f32(f32_to_f16_at_random(score + step, static_cast<uint32_t>(rng.next())));
+      sum += score - start;
+    }
+    EXPECT_NEAR(sum / 200 / (200 * step), 1.0, 0.1) << start;
+  }
+  for (float exact : {0.0f, 0.5f, -3.0f, 1024.0f, 0x1p-24f})
+    EXPECT_EQ(f16_to_f32(f32_to_f16_at_random(exact, ~0u)), exact);
+  EXPECT_EQ(f16_to_f32(f32_to_f16_at_random(1e30f, 1)), 65504.0f);
+  EXPECT_EQ(f16_to_f32(f32_to_f16_at_random(-1e30f, 1)), -65504.0f);
+  EXPECT_EQ(f16_to_f32(f32_to_f16_at_random(65503.9f, ~0u)), 65504.0f);
+}
+
+TEST(Half, NoiseOfNeighboursSpreadsEvenly) {
+  int up = 0;
+  for (uint32_t i = 0; i < 64; ++i)  // a quarter of a step above 1
+    up += f16_to_f32(f32_to_f16_at_random(1.0f + 0x1p-12f, 7 + i * kNoiseStep)) > 1.0f;
+  EXPECT_EQ(up, 16);
+}
+
 TEST(Half, RoundsToNearestEvenAndOverflowsToInfinity) {
   EXPECT_EQ(f32_to_f16(1.0f + 0x1p-11f), f32_to_f16(1.0f));  // tie goes to even
   EXPECT_EQ(f32_to_f16(1.0f + 3 * 0x1p-11f), f32_to_f16(1.0f + 0x1p-9f));

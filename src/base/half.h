@@ -36,6 +36,22 @@ inline F16 f32_to_f16(float x) {
   return static_cast<F16>(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
+// The f16 next to x towards zero or away from it, the likelier the nearer: a sum kept in f16 may
+// grow by far less than one step and still grows on average. `noise` is any well mixed word, of
+// which the upper 13 bits count; what is beyond 65504, and NaN, becomes 65504 with its sign.
+inline F16 f32_to_f16_at_random(float x, uint32_t noise) {
+  constexpr uint32_t kMost = 0x477fe000u, kLeastNormal = 0x38800000u;  // 65504, 2^-14
+  const uint32_t bits = std::bit_cast<uint32_t>(x), part = noise >> 19;
+  const auto sign = static_cast<F16>((bits >> 16) & 0x8000u);
+  uint32_t size = bits & 0x7fffffffu;
+  if (size > kMost) size = kMost;
+  if (size >= kLeastNormal) return static_cast<F16>(sign | ((size + part - 0x38000000u) >> 13));
+  const float steps = std::bit_cast<float>(size) * 0x1p24f + static_cast<float>(part) * 0x1p-13f;
+  return static_cast<F16>(sign | static_cast<F16>(steps));
+}
+// Noise of values in a row: one word, and steps that spread evenly over all words.
+inline constexpr uint32_t kNoiseStep = 0x9e3779b9u;
+
 inline float bf16_to_f32(BF16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
 
 inline BF16 f32_to_bf16(float x) {

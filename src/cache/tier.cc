@@ -84,6 +84,14 @@ std::byte* Tier::own(int block) {
   return blocks_[static_cast<size_t>(block)].data;
 }
 
+void Tier::make_own(int first, int last) {
+  const int in_extents = extents_ * per_extent_;
+  for (int block = first; block < last;) {
+    own(block);
+    block = block < in_extents ? (block / per_extent_ + 1) * per_extent_ : block + 1;
+  }
+}
+
 // Moves a full group into an extent, unless a fork still uses it: that would cost its bytes twice.
 void Tier::gather() {
   BlockRef* group = &extent(extents_);
@@ -149,7 +157,16 @@ int32_t Tier::position(int slot) const {
 }
 
 void Tier::positions(int block, int count, int32_t* out) const {
-  for (int lane = 0; lane < count; ++lane) out[lane] = position(block * kTierBlockSlots + lane);
+  KVKEEP_CHECK(knows_positions());
+  const std::byte* at = k_part(block) + shape_.position_offset();
+  if (shape_.positions == Positions::in_order) {
+    for (int lane = 0; lane < count; ++lane)
+      out[lane] = shape_.first + block * kTierBlockSlots + lane;
+  } else if (shape_.positions == Positions::bits16) {
+    for (int lane = 0; lane < count; ++lane) out[lane] = load<uint16_t>(at, lane);
+  } else {
+    for (int lane = 0; lane < count; ++lane) out[lane] = load<int32_t>(at, lane);
+  }
 }
 
 void Tier::set_position(int slot, int32_t position) {

@@ -97,9 +97,13 @@ class Tier {
   // lane 1 + i that of the i-th q_head; the mass lane starts at log(1) = 0.
   float score(int slot, int lane = 0) const;
   void set_score(int slot, float score, int lane = 0);
-  // One lane of a block as it is stored, [64]; writable as parts are.
+  // Blocks first .. last-1 become this tier's own; those shared with a fork are copied.
+  void make_own(int first, int last);
+  // One lane of a block as it is stored, [64]. Writable, but only where make_own() came first: it
+  // asks once for a range what parts ask block by block.
   uint16_t* scores(int block, int lane = 0) {
-    return reinterpret_cast<uint16_t*>(own(block) + shape_.score_offset()) + lane * kTierBlockSlots;
+    std::byte* data = blocks_[static_cast<size_t>(block)].data;
+    return reinterpret_cast<uint16_t*>(data + shape_.score_offset()) + lane * kTierBlockSlots;
   }
   const std::byte* score_lane(int block, int lane) const {
     return k_part(block) + shape_.score_offset() + lane * kTierBlockSlots * 2;

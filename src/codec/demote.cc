@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "codec/kivi.h"
@@ -13,26 +14,46 @@
 namespace kvkeep {
 namespace {
 
-void move_row(const Level& level, Tier* tier, int to, int from) {
-  const int to_block = to / kBlockTokens, to_lane = to % kBlockTokens;
-  const int from_block = from / kBlockTokens, from_lane = from % kBlockTokens;
-  copy_row(level.k, Side::key, tier->k_part(to_block), to_lane, tier->k_part(from_block),
-           from_lane);
-  copy_row(level.v, Side::value, tier->v_part(to_block), to_lane, tier->v_part(from_block),
-           from_lane);
-  tier->move_tags(to, from);
+// Rows of one tile to slots of one tile.
+void move_rows(const Level& level, Tier* tier, int to, int from, int count) {
+  std::byte* to_block = tier->k_part(to / kBlockTokens);
+  const std::byte* from_block = std::as_const(*tier).k_part(from / kBlockTokens);
+  const auto v = static_cast<ptrdiff_t>(tier->shape().k_bytes);
+  const int to_lane = to % kBlockTokens, from_lane = from % kBlockTokens;
+  copy_rows(level.k, Side::key, to_block, to_lane, from_block, from_lane, count);
+  copy_rows(level.v, Side::value, to_block + v, to_lane, from_block + v, from_lane, count);
+  for (int i = 0; i < count; ++i) tier->move_tags(to + i, from + i);
 }
 
 }  // namespace
 
-std::vector<int> slots_by_position(const Tier& tier) {
-  int32_t last = -1;
-  for (int slot = 0; slot < tier.size(); ++slot) last = std::max(last, tier.position(slot));
-  std::vector<int> slots(static_cast<size_t>(last) + 1, -1);
-  for (int slot = 0; slot < tier.size(); ++slot)
-    slots[static_cast<size_t>(tier.position(slot))] = slot;
-  std::erase(slots, -1);
-  return slots;
+// A bit for every position between the least and the greatest; a row's place is the number of bits
+// below its own.
+PlacedSlots slots_by_position(const Tier& tier) {
+  const auto n = static_cast<size_t>(tier.size());
+  std::vector<int32_t> positions(static_cast<size_t>(tier.blocks()) * kBlockTokens);
+  for (int b = 0; b < tier.blocks(); ++b)
+    tier.positions(b, std::min(kBlockTokens, tier.size() - b * kBlockTokens),
+                   positions.data() + b * kBlockTokens);
+  positions.resize(n);
+  if (n == 0) return {};
+  const auto [low, high] = std::minmax_element(positions.begin(), positions.end());
+  const int32_t least = *low;
+  std::vector<uint64_t> taken(static_cast<size_t>(*high - least) / 64 + 1);
+  const auto bit = [&](int32_t position) { return static_cast<uint32_t>(position - least); };
+  for (const int32_t p : positions) taken[bit(p) / 64] |= uint64_t{1} << bit(p) % 64;
+  std::vector<uint32_t> below(taken.size());
+  for (size_t i = 1; i < taken.size(); ++i)
+    below[i] = below[i - 1] + static_cast<uint32_t>(std::popcount(taken[i - 1]));
+  PlacedSlots placed{std::vector<int>(n), std::vector<int32_t>(n)};
+  for (size_t slot = 0; slot < n; ++slot) {
+    const uint32_t at = bit(positions[slot]);
+    const uint64_t lower = taken[at / 64] & ((uint64_t{1} << at % 64) - 1);
+    const size_t place = below[at / 64] + static_cast<size_t>(std::popcount(lower));
+    placed.slots[place] = static_cast<int>(slot);
+    placed.positions[place] = positions[slot];
+  }
+  return placed;
 }
 
 uint64_t demotion_order(int pin, float score, size_t index) {
@@ -114,9 +135,19 @@ void remove_rows(const Level& level, Tier* tier, std::vector<int> slots) {
   const int left = tier->size() - static_cast<int>(slots.size());
   auto tail = std::lower_bound(slots.begin(), slots.end(), left);  // removed slots past the end
   int from = left;
-  for (auto hole = slots.begin(); hole != slots.end() && *hole < left; ++hole, ++from) {
+  const auto in_one_tile = [](int slot, int count) {
+    return slot % kTileTokens + count <= kTileTokens;
+  };
+  for (auto hole = slots.begin(); hole != slots.end() && *hole < left;) {
     for (; tail != slots.end() && *tail == from; ++tail) ++from;
-    move_row(level, tier, *hole, from);
+    int count = 1;  // holes side by side that rows side by side fill
+    while (hole + count != slots.end() && hole[count] == *hole + count && hole[count] < left &&
+           in_one_tile(*hole, count + 1) && in_one_tile(from, count + 1) &&
+           (tail == slots.end() || *tail != from + count))
+      ++count;
+    move_rows(level, tier, *hole, from, count);
+    hole += count;
+    from += count;
   }
   tier->truncate(left);
 }

@@ -22,8 +22,12 @@ struct RowTag {
   float score = 0.0f;
 };
 
-// All slots of a tier, ascending by position.
-std::vector<int> slots_by_position(const Tier& tier);
+// All slots of a tier, ascending by position, and where they stand.
+struct PlacedSlots {
+  std::vector<int> slots;
+  std::vector<int32_t> positions;
+};
+PlacedSlots slots_by_position(const Tier& tier);
 
 // Orders rows that compete: pinned rows (higher pin) go last, then the lowest score goes first
 // (only where pin is 0), then the lowest index. Score is not NaN; 0 <= pin <= 3, index < 2^30.

@@ -103,14 +103,17 @@ TEST(Demote, BatchesOfAnySizeAreThePlainQuantizerRowByRow) {
 TEST(Demote, RemovedRowsAreGoneAndAllOthersSurviveBitForBit) {
   Rng rng(8);
   for (const auto& pair : kPairs)
-    for (int removed : {1, 16, 63, 64, 100, 170, 199, 200}) {
+    for (int removed : {1, 16, 16, 37, 63, 64, 100, 170, 199, 200}) {
       Store s(level_of(pair[0], pair[1], 40));
       s.append(&rng, 200, 0);
       std::map<int, std::vector<int>> before;
       for (int slot = 0; slot < 200; ++slot) before[s.tier.position(slot)] = content(s, slot);
       std::vector<int> slots(200);
       std::iota(slots.begin(), slots.end(), 0);
-      for (size_t i = 200; i-- > 1;) std::swap(slots[i], slots[rng.below(i + 1)]);
+      if (rng.below(2) == 0)  // side by side, or anywhere
+        std::rotate(slots.begin(), slots.begin() + static_cast<int>(rng.below(200)), slots.end());
+      else
+        for (size_t i = 200; i-- > 1;) std::swap(slots[i], slots[rng.below(i + 1)]);
       slots.resize(static_cast<size_t>(removed));
       for (int slot : slots) before.erase(s.tier.position(slot));
       remove_rows(s.level, &s.tier, slots);
@@ -121,7 +124,13 @@ TEST(Demote, RemovedRowsAreGoneAndAllOthersSurviveBitForBit) {
         EXPECT_EQ(s.tier.score(slot), 0.5f * static_cast<float>(s.tier.position(slot)));
       }
       EXPECT_EQ(after, before) << pair[0] << " " << pair[1] << " removed " << removed;
-      EXPECT_EQ(slots_by_position(s.tier).size(), before.size());
+      const auto [order, positions] = slots_by_position(s.tier);
+      ASSERT_EQ(order.size(), before.size());
+      size_t i = 0;
+      for (const auto& [position, _] : before) {  // ascending
+        EXPECT_EQ(positions[i], position);
+        EXPECT_EQ(s.tier.position(order[i++]), position);
+      }
     }
 }
 

@@ -1,7 +1,6 @@
 #include "codec/pipeline.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -45,20 +44,6 @@ bool to_f16(const float* row, int n, uint16_t* out) {
     finite &= (out[c] & 0x7c00u) != 0x7c00u;
   }
   return finite;
-}
-
-// Each bits of x turned by 5 more than the next ones, all in one word; four chains, because each
-// step waits for the last.
-uint64_t mixed(std::span<const float> x) {
-  uint64_t words[4] = {};
-  size_t i = 0;
-  for (; i + 4 <= x.size(); i += 4)
-    for (size_t j = 0; j < 4; ++j)
-      words[j] = std::rotl(words[j], 20) ^ std::bit_cast<uint32_t>(x[i + j]);
-  uint64_t word =
-      std::rotl(words[0], 15) ^ std::rotl(words[1], 10) ^ std::rotl(words[2], 5) ^ words[3];
-  for (; i < x.size(); ++i) word = std::rotl(word, 5) ^ std::bit_cast<uint32_t>(x[i]);
-  return word;
 }
 
 }  // namespace
@@ -186,16 +171,21 @@ Result<void> Pipeline::append(Sequence* cache, HeadIndex head, int position, con
   return {};
 }
 
-void Pipeline::update_scores(Tier* tier, int block, int count, std::span<const float> mass,
-                             int rows, int lane) const {
-  const auto n = static_cast<size_t>(count);
-  uint16_t* kept = tier->scores(block, lane);
-  float scores[kBlockTokens] = {};
-  kernels().f16_to_f32(kept, scores, count);
-  scorer_->update({mass, rows, {scores, n}});
-  // The mass itself is as good a source of noise as any, and the same for every number of threads.
-  round_scores(scores, static_cast<uint32_t>(hash64(mixed(mass.first(n))) >> 32));
-  kernels().f32_to_f16(scores, kept, count);
+// Noise that knows nothing of what is rounded keeps the mean even of increments that are the same
+// in every read, and is the same for every number of threads.
+SeenRows SeenRows::of(HeadIndex head, int rows, int last) {
+  const auto place = static_cast<uint64_t>(head.layer) << 16 | static_cast<uint64_t>(head.kv_head);
+  return {rows, hash64(static_cast<uint64_t>(last) << 32 | place)};
+}
+
+void Pipeline::update_scores(Tier* tier, int block, int count, const MassRows& given,
+                             const SeenRows& seen, int lane) const {
+  constexpr int kAhead = 8;  // blocks: their scores come from memory, a line or two each
+  const int ahead = std::min(block + kAhead, tier->blocks() - 1);
+  const uint64_t place = static_cast<uint64_t>(block) << 16 | static_cast<uint64_t>(lane);
+  kernels().add_masses(given, count, scorer_->fade(seen.rows),
+                       static_cast<uint32_t>(hash64(seen.noise + place) >> 32),
+                       tier->scores(block, lane), tier->score_lane(ahead, lane));
 }
 
 // At most kDemoteBatch slots.
@@ -232,13 +222,16 @@ void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_rati
 // Copies of the newest exact rows' keys, and their positions, ascending.
 Pipeline::Sample Pipeline::sample(const Sequence& cache, HeadIndex head, size_t most) const {
   const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
-  std::vector<int> slots = slots_by_position(tier);
-  if (slots.size() > most) slots.erase(slots.begin(), slots.end() - static_cast<ptrdiff_t>(most));
+  auto [slots, positions] = slots_by_position(tier);
+  if (slots.size() > most) {
+    const auto older = static_cast<ptrdiff_t>(slots.size() - most);
+    slots.erase(slots.begin(), slots.begin() + older);
+    positions.erase(positions.begin(), positions.begin() + older);
+  }
   const size_t n = slots.size() * static_cast<size_t>(context_.head_dim);
-  Sample sample{std::vector<float>(n), {}};
+  Sample sample{std::vector<float>(n), std::move(positions)};
   std::vector<float> values(n);
   gather_rows(levels_[0], tier, slots, sample.keys.data(), values.data());
-  for (int slot : slots) sample.positions.push_back(tier.position(slot));
   return sample;
 }
 

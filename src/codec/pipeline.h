@@ -29,9 +29,19 @@
 #include "codec/representatives/representatives.h"
 #include "codec/scorer/scorer.h"
 #include "codec/transforms.h"
+#include "kernels/kernel_table.h"
 #include "kvkeep/plan.h"
 
 namespace kvkeep {
+
+// The observed rows of one read of a kv_head.
+struct SeenRows {
+  int rows = 1;
+  uint64_t noise = 0;  // what scores are rounded with: differs from read to read and head to head
+
+  // The last row of the read, observed or not, stands at `last`.
+  static SeenRows of(HeadIndex head, int rows, int last);
+};
 
 class Pipeline {
  public:
@@ -109,9 +119,10 @@ class Pipeline {
   void read_rows(const Sequence& cache, HeadIndex head, int level, int first, int count, float* k,
                  float* v) const;
 
-  // Adds what `rows` observed rows of one read showed to the scores of one block's first slots.
-  // lane 0: the score itself; 1 + i: that of the i-th q_head, where levels have head_scores.
-  void update_scores(Tier* tier, int block, int count, std::span<const float> mass, int rows,
+  // Adds what one read showed to the scores of one block's first slots, which the tier owns
+  // (Tier::make_own). lane 0: the score itself; 1 + i: that of the i-th q_head, where levels have
+  // head_scores.
+  void update_scores(Tier* tier, int block, int count, const MassRows& given, const SeenRows& seen,
                      int lane = 0) const;
   const Scorer& scorer() const { return *scorer_; }
 

@@ -34,16 +34,13 @@ Pipeline::Ranking Pipeline::rank(const Sequence& cache, HeadIndex head, int leve
   const int first_pinned = exact ? quota.first_exact : mid ? quota.first_mid : quota.first_high;
   const int last_pinned = exact ? quota.sinks : std::max(quota.sinks, quota.prefix);
   Ranking ranking;
-  ranking.slots = slots_by_position(tier);
+  auto [slots, positions] = slots_by_position(tier);
+  ranking.slots = std::move(slots);
   ranking.scores.resize(ranking.slots.size());
-  std::vector<int32_t> positions;
   std::vector<uint8_t> pinned;
-  positions.reserve(ranking.slots.size());
   pinned.reserve(ranking.slots.size());
   ranking.pins.reserve(ranking.slots.size());
-  for (int slot : ranking.slots) {
-    const int position = tier.position(slot);
-    positions.push_back(position);
+  for (const int32_t position : positions) {
     ranking.pins.push_back(position < last_pinned ? 2 : position >= first_pinned ? 1 : 0);
     pinned.push_back(ranking.pins.back() > 0);
   }

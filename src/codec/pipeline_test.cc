@@ -393,5 +393,27 @@ TEST(Pipeline, RefusesWhatDoesNotFitTheModel) {
         Pipeline::make(*Plan::parse(std::string("mikv:transform=") + chain), small_context(64)));
 }
 
+// Increments far below a step of f16, the same in every read: scores keep their mean in every slot.
+TEST(Pipeline, ScoresGrowByWhatIsFarBelowTheirLastBit) {
+  constexpr int kReads = 4000;
+  Fixture f("h2o:keep=0.5");
+  f.append(kBlockTokens);
+  Tier& tier = f.cache.tier(0, 0, 0);
+  for (int slot = 0; slot < kBlockTokens; ++slot) tier.set_score(slot, 1.0f);
+  float mass[kBlockTokens];
+  const float factor = 0x1p-15f;  // a 32nd of a step above 1
+  std::fill_n(mass, kBlockTokens, 1.0f);
+  tier.make_own(0, 1);
+  for (int read = 0; read < kReads; ++read)
+    f.pipeline.update_scores(&tier, 0, kBlockTokens, {mass, &factor, 1},
+                             SeenRows::of({0, 0}, 1, read));
+  double sum = 0;
+  for (int slot = 0; slot < kBlockTokens; ++slot) {
+    EXPECT_NEAR(tier.score(slot) - 1.0f, kReads * factor, 0.05) << slot;  // 4.5 deviations
+    sum += tier.score(slot) - 1.0f;
+  }
+  EXPECT_NEAR(sum / kBlockTokens, kReads * factor, 0.01);
+}
+
 }  // namespace
 }  // namespace kvkeep

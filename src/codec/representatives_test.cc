@@ -27,6 +27,7 @@ struct Layer {
         ASSERT_TRUE(pipeline.append(&cache, {0, h}, tokens, row.data(), row.data() + kDim));
       }
   }
+  static constexpr float kOne = 1.0f;
   // A read that every lane of every ranked slot sees differently.
   void observe() {
     for (int h = 0; h < kHeads; ++h)
@@ -35,9 +36,10 @@ struct Layer {
         for (int lane = 0; tier.shape().scored && lane <= tier.shape().head_scores; ++lane)
           for (int b = 0; b < tier.blocks(); ++b) {
             const int n = std::min(kBlockTokens, tier.size() - b * kBlockTokens);
-            std::vector<float> mass(static_cast<size_t>(n));
+            float mass[kBlockTokens];
             for (float& x : mass) x = rng.uniform();
-            pipeline.update_scores(&tier, b, n, mass, 1, lane);
+            tier.make_own(b, b + 1);
+            pipeline.update_scores(&tier, b, n, {mass, &kOne, 1}, {}, lane);
           }
       }
   }

@@ -70,6 +70,12 @@ using PackTileFn = void (*)(const PartShape& shape, const TileCodes& codes, int 
 // y[i] = sum_j w[i*n + j] * x[j] for m rows; w in the named format.
 using GemvFn = void (*)(const void* w, const float* x, float* y, int64_t m, int64_t n);
 
+// What the rows of a block's slots were given: weights [heads][64], each row times a factor.
+struct MassRows {
+  const float *weights, *factors;
+  int heads;
+};
+
 // Layouts by channel are for keys: what reads or writes values of one is null, and so is what
 // attends in integers and quantize_tile.
 struct KernelTable {
@@ -88,6 +94,11 @@ struct KernelTable {
   // what was summed before shrinks.
   void (*softmax_step)(float* x, int stride, int n, int heads, float* maxima, float* sums,
                        float* factors);
+  // scores[t] = fade * scores[t] + sum_h factors[h] * weights[h][t] for t < n, 0 < n <= 64, rounded
+  // at random to f16 (half.h) with the noise `noise + t * kNoiseStep`; the same bits on every
+  // instruction set. Prefetches the scores at `ahead`.
+  void (*add_masses)(const MassRows& given, int n, float fade, uint32_t noise, uint16_t* scores,
+                     const void* ahead);
   // x[i] = exp(x[i] - max), returns the sum; n may be 0.
   float (*exp_sum)(float* x, int n, float max);
   float (*max)(const float* x, int n);  // -infinity for n == 0

@@ -7,6 +7,7 @@
 #include "kernels/by_channel.h"
 #include "kernels/gemv.h"
 #include "kernels/kernel_table.h"
+#include "kernels/masses.h"
 #include "kernels/pack.h"
 #include "kernels/products.h"
 #include "kernels/read_rows.h"
@@ -47,6 +48,7 @@ constexpr KernelTable make_table(const char* name) {
 #include "kernels/layouts.inc"
 #undef KVKEEP_LAYOUT
   table.softmax_step = softmax_step;
+  table.add_masses = add_masses;
   table.exp_sum = exp_sum;
   table.max = max_of;
   table.dot = dot;

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/half.h"
+
 namespace kvkeep::avx2 {
 
 inline constexpr int kLanes = 8;
@@ -27,6 +29,23 @@ inline __m128i load_words(const void* p) { return _mm_loadu_si128(static_cast<co
 inline Vec load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_words(p))}; }
 inline void store_f16(uint16_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline void store_f16_at_random(uint16_t* p, Vec a, uint32_t noise) {
+  const auto word = [](uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); };
+  const __m256i lanes =
+      _mm256_mullo_epi32(word(kNoiseStep), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m256i part = _mm256_srli_epi32(_mm256_add_epi32(word(noise), lanes), 19);
+  const __m256i bits = _mm256_castps_si256(a.v), most = word(0x477fe000u);  // 65504
+  const __m256i size = _mm256_min_epu32(_mm256_and_si256(bits, word(0x7fffffffu)), most);
+  // Below 2^-14 the steps of f16 are 2^-24 wide, above it the 13 lowest bits of a float.
+  const __m256i small = _mm256_cmpgt_epi32(word(0x38800000u), size);
+  const __m256 least = _mm256_mul_ps(_mm256_cvtepi32_ps(part), _mm256_set1_ps(0x1p-37f));
+  const __m256 grown =
+      _mm256_blendv_ps(_mm256_castsi256_ps(_mm256_add_epi32(size, part)),
+                       _mm256_add_ps(_mm256_castsi256_ps(size), least), _mm256_castsi256_ps(small));
+  const __m256 sign = _mm256_castsi256_ps(_mm256_and_si256(bits, word(0x80000000u)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(_mm256_or_ps(grown, sign), _MM_FROUND_TO_ZERO));
 }
 inline Vec set_f16(uint16_t word) {
   return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(word)))};

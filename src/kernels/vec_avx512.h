@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/half.h"
+
 namespace kvkeep::KVKEEP_TARGET {
 
 inline constexpr int kLanes = 16;
@@ -31,6 +33,24 @@ inline Vec load_f16(const uint16_t* p) { return {_mm512_cvtph_ps(load_words(p))}
 inline void store_f16(uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline void store_f16_at_random(uint16_t* p, Vec a, uint32_t noise) {
+  const auto word = [](uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); };
+  const __m512i lanes = _mm512_mullo_epi32(
+      word(kNoiseStep), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  const __m512i part = _mm512_srli_epi32(_mm512_add_epi32(word(noise), lanes), 19);
+  const __m512i bits = _mm512_castps_si512(a.v), most = word(0x477fe000u);  // 65504
+  const __m512i size = _mm512_min_epu32(_mm512_and_si512(bits, word(0x7fffffffu)), most);
+  // Below 2^-14 the steps of f16 are 2^-24 wide, above it the 13 lowest bits of a float.
+  const __mmask16 small = _mm512_cmplt_epi32_mask(size, word(0x38800000u));
+  const __m512 least = _mm512_mul_ps(_mm512_cvtepi32_ps(part), _mm512_set1_ps(0x1p-37f));
+  const __m512 grown = _mm512_mask_add_ps(_mm512_castsi512_ps(_mm512_add_epi32(size, part)), small,
+                                          _mm512_castsi512_ps(size), least);
+  const __m512i sign = _mm512_and_si512(bits, word(0x80000000u));
+  const __m512 signed_grown =
+      _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(grown), sign));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(signed_grown, _MM_FROUND_TO_ZERO));
 }
 inline Vec set_f16(uint16_t word) {
   return {_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(word)))};

@@ -28,6 +28,10 @@ inline Vec load(const float* p) { return {*p}; }
 inline void store(float* p, Vec a) { *p = a.v; }
 inline Vec load_f16(const uint16_t* p) { return {f16_to_f32(*p)}; }
 inline void store_f16(uint16_t* p, Vec a) { *p = f32_to_f16(a.v); }
+// As f32_to_f16_at_random() does; lane i has the noise `noise + i * kNoiseStep`.
+inline void store_f16_at_random(uint16_t* p, Vec a, uint32_t noise) {
+  *p = f32_to_f16_at_random(a.v, noise);
+}
 inline Vec set_f16(uint16_t word) { return {f16_to_f32(word)}; }
 inline Vec load_bf16(const uint16_t* p) { return {bf16_to_f32(*p)}; }
 inline Vec load_i8(const int8_t* p) { return {static_cast<float>(*p)}; }

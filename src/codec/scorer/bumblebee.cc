@@ -82,10 +82,6 @@ class BumbleBee : public Scorer {
   BumbleBee(double diversity, int clients)
       : diversity_(diversity), clients_(static_cast<size_t>(clients)) {}
 
-  void update(const ScoreUpdate& update) const override {
-    for (size_t i = 0; i < update.scores.size(); ++i) update.scores[i] += update.mass[i];
-  }
-
   // Rows that stay score 1 and more, the earlier they were picked the higher; the others what they
   // would have added at most, which is below 1.
   void rank(const RankInput& input, std::span<float> scores) const override {

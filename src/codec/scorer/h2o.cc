@@ -11,10 +11,6 @@ class H2o : public Scorer {
  public:
   explicit H2o(bool per_row) : per_row_(per_row) {}
 
-  void update(const ScoreUpdate& update) const override {
-    for (size_t i = 0; i < update.scores.size(); ++i) update.scores[i] += update.mass[i];
-  }
-
   void rank(const RankInput& input, std::span<float> scores) const override {
     if (!per_row_) return;
     for (size_t i = 0; i < scores.size(); ++i)

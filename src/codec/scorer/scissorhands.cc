@@ -16,11 +16,8 @@ class Scissorhands : public Scorer {
   Ballot ballot() const override { return Ballot::below_mean; }
   bool observes_row(int position, int last) const override { return position > last - window_; }
 
-  void update(const ScoreUpdate& update) const override {
-    const float fade =
-        1.0f - static_cast<float>(std::min(update.rows, window_)) / static_cast<float>(window_);
-    for (size_t i = 0; i < update.scores.size(); ++i)
-      update.scores[i] = fade * update.scores[i] + update.mass[i];
+  float fade(int rows) const override {
+    return 1.0f - static_cast<float>(std::min(rows, window_)) / static_cast<float>(window_);
   }
 
  private:

@@ -1,7 +1,8 @@
 // How important a token is: higher = keep. A scorer that observes attention has one score per token
-// of one (layer, kv_head), held in the cache beside the token, and updates it after every read. One
-// that observes keys looks at the rows when they are ranked, and one that observes queries at what
-// is known of them by then; neither costs the cache a byte per token.
+// of one (layer, kv_head), held in the cache beside the token, which every read fades and adds to:
+// score = fade * score + mass. One that observes keys looks at the rows when they are ranked, and
+// one that observes queries at what is known of them by then; neither costs the cache a byte per
+// token.
 //
 // A method is one .cc file and one row in methods.inc. Scorers are stateless after construction and
 // are called for different (layer, kv_head) from several threads.
@@ -27,22 +28,6 @@ enum class GqaAggregate { sum, mean, max };
 // What an observed row gives a token it sees: its softmax probability, or -1 if that is below the
 // mean of all tokens the row sees and 0 if not.
 enum class Ballot { mass, below_mean };
-
-// The nearest-below or nearest-above value f16 can hold, the likelier the nearer: a kept score may
-// grow by far less than one step of f16 and still grows on average. `noise` is any well mixed word.
-float round_score(float score, uint32_t noise);
-// The same for the scores of a block, with words that one word makes.
-inline constexpr size_t kRoundedScores = 64;
-void round_scores(std::span<float, kRoundedScores> scores, uint32_t noise);
-
-// What one read showed of some slots of one tier; all spans of equal length.
-struct ScoreUpdate {
-  // What each token was given by the observed rows of the read, summed over these and taken over
-  // the q_heads of its kv_head as `gqa` says.
-  std::span<const float> mass;
-  int rows = 1;             // how many rows were observed
-  std::span<float> scores;  // in and out; 0 when a token enters
-};
 
 // The rows of one tier that compete for its places.
 struct RankInput {
@@ -79,7 +64,9 @@ class Scorer {
   // which observes_row() is true are shown, and what they give is as ballot() says.
   virtual bool observes_row(int /*position*/, int /*last*/) const { return true; }
   virtual Ballot ballot() const { return Ballot::mass; }
-  virtual void update(const ScoreUpdate&) const {}
+  // What is left of a score when `rows` more rows are observed. A token's mass is what these gave
+  // it, summed over them and taken over the q_heads of its kv_head as `gqa` says.
+  virtual float fade(int /*rows*/) const { return 1.0f; }
 
   // Final scores, before rows are chosen: in come the kept scores (zero if there are none).
   virtual void rank(const RankInput&, std::span<float> /*scores*/) const {}

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/half.h"
 #include "base/rng.h"
 
 namespace kvkeep {
@@ -26,11 +25,8 @@ std::vector<int32_t> first(int n) {
 
 TEST(Scorer, H2oAddsUpWhatEveryRowPaid) {
   const auto s = scorer("h2o");
-  std::vector<float> scores = {1.0f, 0.0f};
-  const std::vector<float> mass = {0.25f, 0.5f};
-  s->update({mass, 1, scores});
-  s->update({mass, 7, scores});
-  EXPECT_EQ(scores, (std::vector<float>{1.5f, 1.0f}));
+  EXPECT_EQ(s->fade(1), 1.0f);
+  EXPECT_EQ(s->fade(7), 1.0f);
   EXPECT_TRUE(s->observes_row(3, 900));
 }
 
@@ -43,43 +39,13 @@ TEST(Scorer, H2oPerRowDividesByTheRowsThatCouldSeeTheToken) {
   EXPECT_EQ(scores, (std::vector<float>{1.0f, 0.75f, 1.0f}));
 }
 
-// A score that grows by a tenth of the f16 step it stands on still grows by the right amount.
-TEST(Scorer, RoundedScoresAreF16AndGrowOnAverage) {
-  Rng rng(6);
-  for (float start : {1.0f, 100.0f, 1e-6f, 0.0f}) {
-    const float step = std::max(start * 0x1p-10f, 0x1p-24f) * 0.1f;
-    double sum = 0;
-    for (int run = 0; run < 200; ++run) {
-      float score = start;
-      for (int i = 0; i < 200; ++i) {
-        score = round_score(score + step, static_cast<uint32_t>(rng.below(uint64_t{1} << 32)));
-        ASSERT_EQ(f16_to_f32(f32_to_f16(score)), score);
-      }
-      sum += score - start;
-    }
-    EXPECT_NEAR(sum / 200 / (200 * step), 1.0, 0.1) << start;
-  }
-  for (float exact : {0.0f, 0.5f, -3.0f, 1024.0f}) EXPECT_EQ(round_score(exact, ~0u), exact);
-  float block[kRoundedScores];
-  std::fill_n(block, kRoundedScores, 1.0f + 0x1p-12f);  // a quarter of a step above 1
-  round_scores(block, 7);
-  EXPECT_EQ(std::count(block, block + kRoundedScores, 1.0f + 0x1p-10f), 16);
-  EXPECT_EQ(std::count(block, block + kRoundedScores, 1.0f), 48);
-  EXPECT_EQ(round_score(1e30f, 1), 65504.0f);
-  EXPECT_EQ(round_score(-1e30f, 1), -65504.0f);
-  EXPECT_EQ(f32_to_f16(round_score(65503.9f, ~0u)), f32_to_f16(65504.0f));
-}
-
 TEST(Scorer, SnapKvSeesItsWindowFadesOldVotesAndPools) {
   const auto s = scorer("snapkv:window=4,pool=3");
   EXPECT_TRUE(s->observes_row(97, 100));
   EXPECT_FALSE(s->observes_row(96, 100));
-  std::vector<float> scores = {8.0f};
-  const std::vector<float> mass = {1.0f};
-  s->update({mass, 1, scores});
-  EXPECT_EQ(scores[0], 7.0f);  // three quarters of the old votes and the new one
-  s->update({mass, 4, scores});
-  EXPECT_EQ(scores[0], 1.0f);  // a full window replaces them
+  EXPECT_EQ(s->fade(1), 0.75f);
+  EXPECT_EQ(s->fade(4), 0.0f);  // a full window replaces the old votes
+  EXPECT_EQ(s->fade(9), 0.0f);
   std::vector<float> votes = {0, 5, 0, 0, 3, 0};
   const std::vector<int32_t> positions = {0, 1, 2, 3, 4, 9};  // 9 has no neighbour
   s->rank({0, 0, 10, positions}, votes);
@@ -90,10 +56,8 @@ TEST(Scorer, TovaKeepsOnlyTheNewestRowsVote) {
   const auto s = scorer("tova");
   EXPECT_TRUE(s->observes_row(5, 5));
   EXPECT_FALSE(s->observes_row(4, 5));
-  std::vector<float> scores = {8.0f};
-  const std::vector<float> mass = {0.5f};
-  s->update({mass, 1, scores});
-  EXPECT_EQ(scores[0], 0.5f);
+  EXPECT_EQ(s->fade(1), 0.0f);
+  std::vector<float> scores = {0.5f};
   s->rank({0, 0, 6, first(1)}, scores);
   EXPECT_EQ(scores[0], 0.5f);
 }
@@ -150,10 +114,7 @@ TEST(Scorer, ScissorhandsCountsVotesAgainst) {
   EXPECT_EQ(s->ballot(), Ballot::below_mean);
   EXPECT_TRUE(s->observes_row(97, 100));
   EXPECT_FALSE(s->observes_row(96, 100));
-  std::vector<float> scores = {-4.0f, -1.0f};
-  const std::vector<float> votes = {0.0f, -1.0f};
-  s->update({votes, 1, scores});
-  EXPECT_EQ(scores, (std::vector<float>{-3.0f, -1.75f}));
+  EXPECT_EQ(s->fade(1), 0.75f);
 }
 
 // Directions (1,0), (0,1), (1,0): their mean points to (2,1) / sqrt 5, whatever their lengths.

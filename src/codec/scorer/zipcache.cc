@@ -20,10 +20,6 @@ class ZipCache : public Scorer {
     return hash64(static_cast<uint64_t>(position)) >> 32 < threshold_;
   }
 
-  void update(const ScoreUpdate& update) const override {
-    for (size_t i = 0; i < update.scores.size(); ++i) update.scores[i] += update.mass[i];
-  }
-
   void rank(const RankInput& input, std::span<float> scores) const override {
     int voters = 0, position = input.tokens;
     for (size_t i = scores.size(); i-- > 0;) {
