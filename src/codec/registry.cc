@@ -177,7 +177,7 @@ std::string advice(const Plan& plan, bool asks_for_details) {
   else if (asks_for_details)
     otherwise = "what is asked for later needs a low tier, such as low=rtn:k=u4,v=u3";
   else if (plan.slot("scorer").method == "snapkv" && plan.slot("budget").number("keep") > 0.25)
-    otherwise = "with snapkv and more than a quarter of the tokens kept it gained nothing";
+    otherwise = "with snapkv and more than a quarter of the tokens kept it gained little";
   else
     return "";
   return fmt::format("representatives={} of '{}' pays {}: {} (docs/kvcrush.md)", slot.method,

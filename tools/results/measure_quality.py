@@ -63,7 +63,11 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                   "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
                   "streaming random pyramidkv adakv"),
     "variants": ("kld lines", ["--limit", "4096", "--samples", "10"],
-                 "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing expected:recent=0.5"),
+                 "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing expected:recent=0.5 "
+                 "h2o:scorer=zipcache snapkv:budget=shares:of=3/2/1/1/1/1"),
+    "higgs": ("kld lines", ["--limit", "4096", "--samples", "20"],
+              "f16 rtn2 rtn2:transform=centre kivi2 higgs2 higgs2:low.unbiased=1 higgs2-c "
+              "higgs2-c:low.unbiased=1 rtn3 higgs3 turbo3 rtn4 q4_0-rot higgs4 turbo4 kivi4"),
     "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
               ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }

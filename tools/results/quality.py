@@ -28,6 +28,12 @@ def number(name, digits):
     return lambda metrics: f"{metrics[name]:.{digits}f}"
 
 
+def divergence(metrics):
+    """A mean with its interval where there is one: 0.0016 [0.0012, 0.0020]."""
+    text = f"{metrics['mean']:.4f}"
+    return text + (f" [{metrics['low']:.4f}, {metrics['high']:.4f}]" if "low" in metrics else "")
+
+
 def percent(name):
     return lambda metrics: f"{100 * metrics[name]:.1f} %"
 
@@ -38,7 +44,7 @@ def answers(title):
 
 COLUMNS = {
     "ppl": [("ppl:", number("ppl", 2))],
-    "kld": [("KLD mean:", number("mean", 4)), ("p99:", number("p99", 3)),
+    "kld": [("KLD mean:", divergence), ("p99:", number("p99", 3)),
             ("argmax changed:", percent("top1_changed"))],
     "lines": answers("lines") + [("answers in high tier:", percent("answer_in_high"))],
     "passkey": answers("passkey"),

@@ -29,7 +29,8 @@ a batch.
 """
 
 FAMILIES = [
-    ("Attention since the beginning", ["h2o", "zipcache"], ["h2o"], """
+    ("Attention since the beginning", ["h2o", "zipcache"],
+     ["h2o", "h2o:scorer=zipcache"], """
 Sums of attention are the classic. `h2o` adds up what every row paid, which favours early tokens
 that more rows could see; `norm=rows` and `zipcache`, which asks random rows only, divide by the
 number of rows that could."""),
@@ -57,7 +58,8 @@ stays, so its scores are places in the order of picks; a budget that compares sc
     ("Controls", ["recency", "random"], ["streaming", "random"], """
 What any scorer must beat. `recency` with sinks is StreamingLLM."""),
     ("Budgets", ["uniform", "pyramid", "shares", "ada"],
-     ["snapkv", "pyramidkv", "adakv", "mikv", "mikv:budget=pyramid", "mikv:budget=ada"], """
+     ["snapkv", "pyramidkv", "adakv", "snapkv:budget=shares:of=3/2/1/1/1/1", "mikv",
+      "mikv:budget=pyramid", "mikv:budget=ada"], """
 The same sum of tokens, spread differently; pinned tokens are the same in every head. `uniform`
 gives every head the same, or with `align=blocks` the nearest whole blocks. `shares` follows a
 given map (of layers or of heads, found by whatever means). `pyramid` takes from deep layers and
@@ -75,10 +77,10 @@ Every preset at its own size; a fifth of the tokens stay, but for `morphkv`, who
 size is a fifth of the prompt. `kld` reads on in the text; `lines`, `passkey` and `kv_recall`
 ask for one place of it after the compression. Windows differ, as the papers' do, and on `kld`
 the newest tokens matter most. Three things stand out on the embedded model. A selector alone
-does not answer questions that come later: on `lines` and `kv_recall` all are far below the
-plan that keeps the other tokens at 2 bits, for more bytes. Keys unlike the rest are what hides
-in filler: `keydiff` finds pass keys where all others fail, though it predicts text worse. And
-fewer tokens in deep layers (`pyramid`) predict text best at equal size, but only where the
+does not answer questions that come later: on `lines` and `kv_recall` all but `keydiff` are far
+below the plan that keeps the other tokens at 2 bits. Keys unlike the rest are what hides: `keydiff`
+finds pass keys and most of the lines that 2 bits find, for fewer bytes, though it predicts text
+worse than either. And fewer tokens in deep layers (`pyramid`) predict text best at equal size, but only where the
 others are lost; with 2-bit tails the shape of the budget hardly matters. For comparison, the
 exact cache, and 2-bit tails:"""
 

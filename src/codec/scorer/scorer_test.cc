@@ -52,6 +52,18 @@ TEST(Scorer, SnapKvSeesItsWindowFadesOldVotesAndPools) {
   EXPECT_EQ(votes, (std::vector<float>{5, 5, 5, 3, 3, 0}));
 }
 
+// The newest two rows count, neighbours do not: after one more row half of the old votes are left.
+TEST(Scorer, MorphKvSlidesOverTheNewestRowsWithoutPooling) {
+  const auto s = scorer("morphkv:window=2");
+  EXPECT_TRUE(s->observes_row(99, 100));
+  EXPECT_FALSE(s->observes_row(98, 100));
+  EXPECT_EQ(s->fade(1), 0.5f);
+  EXPECT_EQ(s->fade(2), 0.0f);
+  std::vector<float> votes = {0, 5, 0, 3};
+  s->rank({0, 0, 4, first(4)}, votes);
+  EXPECT_EQ(votes, (std::vector<float>{0, 5, 0, 3}));
+}
+
 TEST(Scorer, TovaKeepsOnlyTheNewestRowsVote) {
   const auto s = scorer("tova");
   EXPECT_TRUE(s->observes_row(5, 5));
