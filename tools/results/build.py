@@ -1,13 +1,14 @@
-"""Writes docs/results.md, docs/selectors.md and the measured parts of docs/kvcrush.md, docs/mikv.md,
-docs/higgs.md and README.md from the JSON outputs in results/, so that no figure is typed by hand.
+"""Writes docs/results.md, docs/selectors.md and the measured parts of docs/kvcrush.md,
+docs/mikv.md, docs/higgs.md and README.md from the JSON outputs in results/, so that no figure is
+typed by hand.
 
 usage: build.py [--check]      (./dev results does the same)
 
 Every other module in this folder contributes a part of results.md: its function
 `tables(results_dir)` returns Markdown, or an empty text when its files are missing. Parts stand in
 the order of their files' names. selectors.md is a document of its own; in kvcrush.md, mikv.md,
-higgs.md and README.md the parts between markers are written. --check writes nothing; exit code 1 if a document
-is not what would be written.
+higgs.md and README.md the parts between markers are written. --check writes nothing; exit code 1 if
+a document is not what would be written.
 """
 
 import importlib

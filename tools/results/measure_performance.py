@@ -32,8 +32,9 @@ SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
                    ("u4,u3,u2,u4/u2,u2/u4", "u8,s8,s4", "c4gt,c3gt,c2gt")], ""),
     "attention-contexts": (CONTEXTS, ""),
     "memory": ([["memory", "-t", "1,2"]], ""),
-    "compress": ([["compress", "--parts", part] for part in
-                  ("encode", "prompt", "slices", "scores")], ""),
+    "compress": ([["compress", "--parts", part, "--plans",
+                   "q8_0 q4_0 rtn2 mikv-4 mikv mikv-c aqua2 keep2"] for part in
+                  ("encode", "prompt", "slices", "scores", "reads", "crush")], ""),
     "decode": ([["decode", "-t", "1", "--depths", "0,1K,1792"]], "*"),
     "decode-random": ([["decode", "--random", "-t", "1", "--depths", f"0,{depth}", "--rounds",
                         rounds, "--steps", "8", "--rival-steps", "1", "--plans", plans]

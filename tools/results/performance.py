@@ -96,11 +96,25 @@ def compress(result):
                    [[f"`{row['plan']}`", row["phase"], tokens(row["context"]),
                      f"{100 * row['extra']:.1f} % ({100 * row['extra_min']:.1f} to "
                      f"{100 * row['extra_max']:.1f})"] for row in results["scores"]])
+    reads = table(["plan", "context:", "ms unpacking:", "ms attention:", "of f16:", "of u4:"],
+                  [[f"`{row['plan']}`", tokens(row["context"]),
+                    f"{1e3 * row['unpack_seconds']:.2f}", f"{1e3 * row['attend_seconds']:.2f}",
+                    spread(row, "of_f16", 1), spread(row, "of_u4", 1)] for row in results["reads"]])
+    crush = table(["what", "tokens:", "measured:"],
+                  [[f"choice among {row['heads']} heads", tokens(row["tokens"]),
+                    f"{1e3 * row['seconds']:.2f} ms ({1e3 * row['seconds_min']:.2f}-"
+                    f"{1e3 * row['seconds_max']:.2f})"] for row in results["crush"]] +
+                  [[f"`{row['plan']}`: share of a decode step", tokens(row["context"]),
+                    f"{100 * row['of_step']:.2f} % ({100 * row['of_step_min']:.2f}-"
+                    f"{100 * row['of_step_max']:.2f})"] for row in results["crush_steps"]])
     return section(result, "Compression", [
         "Rows that go down a tier, from reading them to packing their codes:", encode,
         "What compressing takes of reading a prompt:", prompt,
         "New prompt tokens that attend over a past in memory, pairs of a query row and a token:",
-        slices, "Attention handed to the scorer, time over the same read without it:", scores])
+        slices, "Attention handed to the scorer, time over the same read without it:", scores,
+        "One token's read of one layer of 8 kv_heads of 128 from chunks, unpacked and attended to, "
+        "and that over attention to an f16 or u4 cache of the same tokens:", reads,
+        "Representatives (KVCrush): signatures, distances and picks on one core:", crush])
 
 
 def times(row, engine):

@@ -78,10 +78,11 @@ size is a fifth of the prompt. `kld` reads on in the text; `lines`, `passkey` an
 ask for one place of it after the compression. Windows differ, as the papers' do, and on `kld`
 the newest tokens matter most. Three things stand out on the embedded model. A selector alone
 does not answer questions that come later: on `lines` and `kv_recall` all but `keydiff` are far
-below the plan that keeps the other tokens at 2 bits. Keys unlike the rest are what hides: `keydiff`
-finds pass keys and most of the lines that 2 bits find, for fewer bytes, though it predicts text
-worse than either. And fewer tokens in deep layers (`pyramid`) predict text best at equal size, but only where the
-others are lost; with 2-bit tails the shape of the budget hardly matters. For comparison, the
+below the plan that keeps the other tokens at 2 bits. Keys unlike the rest are what hides:
+`keydiff` finds pass keys and most of the lines that 2 bits find, for fewer bytes, though it
+predicts text worse than either. And fewer tokens in deep layers (`pyramid`) predict text best at
+equal size, but only where the others are lost; with 2-bit tails the shape of the budget hardly
+matters. For comparison, the
 exact cache, and 2-bit tails:"""
 
 
