@@ -1,5 +1,5 @@
 """The measured parts of docs/mikv.md and docs/higgs.md, between their marks, from
-results/eval-*.json by measure_quality.py. The prose around them is written in the documents themselves."""
+results/eval-*.json by measure_quality.py. The prose around them stands in the documents."""
 
 import os
 
