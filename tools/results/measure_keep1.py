@@ -32,9 +32,9 @@ CALIBRATED = ["keep1", "keep1:predictor=cross_layer", "keep1:predictor=mean,low.
 PLAIN = ["f16", "mikv", "mikv-c", "rtn2"]
 NEAR = ["keep1:predictor.near=0", "keep1:predictor.near=1"]  # calibrated as keep1 is
 AT_BYTES = {"keep1": ["h2o", "snapkv", "h2o:representatives=kvcrush", "d2o"], "rtn2": ["keep1"],
-            "mikv": ["keep1"]}  # plans fitted to the bytes of another
+            "mikv": ["keep1:scorer=h2o,keep=0.03"]}  # plans fitted to the bytes of another
 SUITE = ["f16", *CALIBRATED[-2:], "keep1", "mikv", "rtn2"]  # asked as well
-ASKED_AT_BYTES = ["h2o", "snapkv", "keep1"]
+ASKED_AT_BYTES = ["h2o", "snapkv", "keep1", "keep1:scorer=h2o,keep=0.03"]
 TASKS = {"kld": ["--limit", "4096"], "lines": ["--samples", "40"], "kv_recall": ["--samples", "40"],
          "passkey": ["--samples", "40"]}
 
