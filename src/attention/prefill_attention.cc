@@ -38,7 +38,8 @@ void PrefillAttention::plan_chunks(const Sequence& cache, int layer) {
           observed_rows_ > 0 && pipeline_->levels()[static_cast<size_t>(level)].scored;
       for (int first = 0; first < size; first += kChunkRows) {
         const int count = std::min(kChunkRows, size - first);
-        chunks_.push_back({level, first, count, head.rows, ranked ? head.kept_rows : -1});
+        chunks_.push_back(
+            {level, first, count, head.rows, ranked ? head.kept_rows : -1, kept_chunks});
         head.rows += count;
         head.kept_rows += ranked ? count : 0;
         kept_chunks += ranked;
@@ -65,7 +66,7 @@ void PrefillAttention::plan_scratch(int tokens, int workers) {
   const auto rows = static_cast<size_t>(item_rows_), queries = rows * static_cast<size_t>(group);
   worker_floats_ = 2 * kChunkRows * static_cast<size_t>(heads_.head_dim) + rows * kChunkRows +
                    kChunkRows + 2 * queries +
-                   queries * static_cast<size_t>(kept_rows_ + kept_chunks_);
+                   queries * static_cast<size_t>(kept_chunks_) * (kChunkRows + 1);
   worker_floats_ = (worker_floats_ + 15) / 16 * 16;
   scratch_.resize(static_cast<size_t>(workers) * worker_floats_);
 }
@@ -81,11 +82,17 @@ PrefillAttention::Scratch PrefillAttention::scratch_of(int worker) {
   scratch.values = take(chunk);
   scratch.logits = take(rows * kChunkRows);
   scratch.log_masses = take(kChunkRows);
-  scratch.kept = take(queries * static_cast<size_t>(kept_rows_));
+  scratch.kept = take(queries * static_cast<size_t>(kept_chunks_) * kChunkRows);
   scratch.max = take(queries);
   scratch.sum = take(queries);
   scratch.kept_max = take(queries * static_cast<size_t>(kept_chunks_));
   return scratch;
+}
+
+// [gqa_ratio][item rows][kChunkRows] of a ranked chunk.
+float* PrefillAttention::kept(const Chunk& chunk, const Scratch& scratch) const {
+  const ptrdiff_t queries = static_cast<ptrdiff_t>(heads_.gqa_ratio) * item_rows_;
+  return scratch.kept + chunk.kept_place * queries * kChunkRows;
 }
 
 // One chunk for q_head g of the group: q and out point at its first row. The row r sees the first
@@ -95,10 +102,9 @@ void PrefillAttention::attend_chunk(const Chunk& chunk, int columns, int g, int 
                                     bool keep) const {
   const KernelTable& table = kernels();
   const int d = heads_.head_dim, width = heads_.kv_heads * heads_.gqa_ratio * d;
-  const int stride = keep ? kept_rows_ : kChunkRows;
+  constexpr int stride = kChunkRows;
   const ptrdiff_t first_query = static_cast<ptrdiff_t>(g) * item_rows_;
-  float* logits =
-      keep ? scratch.kept + first_query * kept_rows_ + chunk.kept_column : scratch.logits;
+  float* logits = keep ? kept(chunk, scratch) + first_query * stride : scratch.logits;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
   gemm_nt(count, columns, d, scale, q, width, scratch.keys, d, 0.0f, logits, stride);
   for (int r = 0; r < count; ++r) {
@@ -140,7 +146,7 @@ void PrefillAttention::add_mass(const Head& head, int first, int count, const Sc
         const int last = head.rows - static_cast<int>(observed_.size()) + first + r + 1;
         const int seen = std::min(chunk.count, last - chunk.column);
         if (!observed_[static_cast<size_t>(first + r)] || seen <= 0) continue;
-        float* row = scratch.kept + static_cast<ptrdiff_t>(query) * kept_rows_ + chunk.kept_column;
+        float* row = kept(chunk, scratch) + static_cast<ptrdiff_t>(query) * kChunkRows;
         float factor = rescale(max[query], scratch.max[query]) / scratch.sum[query];
         factor = cast_ballots(pipeline_->scorer().ballot(), factor, last,
                               {row, static_cast<size_t>(seen)});
@@ -152,7 +158,7 @@ void PrefillAttention::add_mass(const Head& head, int first, int count, const Sc
           table.add_scaled(row, seen, weight * factor, mass + chunk.kept_column);
         }
         if (gqa != GqaAggregate::max || g + 1 < heads_.gqa_ratio) continue;
-        const ptrdiff_t head_stride = static_cast<ptrdiff_t>(item_rows_) * kept_rows_;
+        const ptrdiff_t head_stride = static_cast<ptrdiff_t>(item_rows_) * kChunkRows;
         for (int c = 0; c < seen; ++c) {
           float largest = row[c];
           for (int other = 1; other <= g; ++other)

@@ -42,6 +42,7 @@ class PrefillAttention {
     int level, first, count;  // slots; level kColdRows: rows of the chunk tier
     int column;               // of its first row among the head's rows
     int kept_column;          // among the head's ranked rows; -1 if the tier is not ranked
+    int kept_place = 0;       // among its ranked chunks
   };
   // What one kv_head holds: chunks [first_chunk, last_chunk), rows and ranked rows.
   struct Head {
@@ -53,9 +54,11 @@ class PrefillAttention {
     float *keys, *values;  // [kChunkRows][head_dim]
     float* logits;         // [item rows][kChunkRows]
     float *max, *sum;      // [gqa_ratio][item rows]
-    float* kept;           // [gqa_ratio][item rows][ranked rows]: exponentials ...
-    float* log_masses;     // [kChunkRows], of the chunk
-    float* kept_max;  // [ranked chunks][gqa_ratio][item rows]: ... and what they are relative to
+    // [ranked chunks][gqa_ratio][item rows][chunk rows]: exponentials, read and written in order
+    // ...
+    float* kept;
+    float* log_masses;  // [kChunkRows], of the chunk
+    float* kept_max;    // [ranked chunks][gqa_ratio][item rows]: ... and what they are relative to
   };
 
   static constexpr int kColdRows = -1;
@@ -65,6 +68,7 @@ class PrefillAttention {
   void observe_rows(const Sequence& cache, int layer, int tokens);
   void attend_rows(const Sequence& cache, HeadIndex index, int first, int count, int tokens,
                    const float* q, float* out, const Scratch& scratch, float* mass) const;
+  float* kept(const Chunk& chunk, const Scratch& scratch) const;
   void attend_chunk(const Chunk& chunk, int columns, int g, int visible, int count, const float* q,
                     float* out, const Scratch& scratch, bool keep) const;
   void add_mass(const Head& head, int first, int count, const Scratch& scratch, float* mass) const;
