@@ -59,7 +59,7 @@ function family(row) {
 }
 const families = {
   reference: 'exact (f16)', mixed: 'mixed precision, every token kept',
-  uniform: 'one precision, every token kept', eviction: 'eviction',
+  uniform: '90 % and more at one precision, every token kept', eviction: 'eviction',
 };
 
 function groupBy(rows, key) {
