@@ -22,7 +22,7 @@ Result<TaskResult> run_kv_recall(const TaskInput& in) {
   const auto make = [](const TaskInput& input, int index) {
     return make_record(input, dictionary_style(), index);
   };
-  return run_recall(in, {"kv_recall", '\n', make});
+  return run_recall(in, {.name = "kv_recall", .end = '\n', .make = make, .lead = " "});
 }
 
 }  // namespace kvkeep

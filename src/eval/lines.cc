@@ -28,7 +28,7 @@ Result<TaskResult> run_lines(const TaskInput& in) {
   const auto make = [](const TaskInput& input, int index) {
     return make_record(input, lines_style(), index);
   };
-  return run_recall(in, {"lines", '>', make});
+  return run_recall(in, {.name = "lines", .end = '>', .make = make, .lead = ""});
 }
 
 }  // namespace kvkeep

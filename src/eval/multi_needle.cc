@@ -11,7 +11,8 @@ namespace {
 constexpr int kNeedles = 4;
 
 const RecallTask& multi_needle_task() {
-  static const RecallTask task = {"multi_needle", '>', make_multi_needle};
+  static const RecallTask task = {
+      .name = "multi_needle", .end = '>', .make = make_multi_needle, .lead = ""};
   return task;
 }
 

@@ -22,7 +22,8 @@ Needle needle_of(const TaskOptions& options, Rng& rng) {
 }
 
 RecallTask needle_task(const TaskOptions& options) {
-  if (options.needle.empty()) return {"needle", '>', make_needle};
+  if (options.needle.empty())
+    return {.name = "needle", .end = '>', .make = make_needle, .lead = ""};
   return {"needle", '\n', make_needle, 32, {{"accuracy", contains_all}}};
 }
 

@@ -9,7 +9,7 @@ namespace kvkeep {
 namespace {
 
 const RecallTask& passkey_task() {
-  static const RecallTask task = {"passkey", '>', make_passkey};
+  static const RecallTask task = {.name = "passkey", .end = '>', .make = make_passkey, .lead = ""};
   return task;
 }
 

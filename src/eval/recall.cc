@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "eval/all_plans.h"
+#include "eval/nll.h"
 #include "eval/recall_row.h"
 
 namespace kvkeep {
@@ -65,11 +66,17 @@ struct Chat {
   }
 
   // What the model says before the task's end, or before the context is full: a wrong answer may
-  // be longer than the room that the right one takes.
-  Result<std::string> answer() {
+  // be longer than the room that the right one takes. -ln P of the tokens of the right answer, up
+  // to the first that the model does not say, is added to nll.
+  Result<std::string> answer(const std::vector<int32_t>& right, double& nll) {
     std::vector<int32_t> said;
+    bool is_right = true;
     while (said.size() < static_cast<size_t>(task.answer_tokens)) {
       const int32_t token = session.sample();
+      if (is_right && said.size() < right.size()) {
+        nll += token_nll(session.logits(), right[said.size()]);
+        is_right = token == right[said.size()];
+      }
       if (token == in.model.eos()) break;
       said.push_back(token);
       last = in.model.decode(said);
@@ -88,7 +95,9 @@ struct Chat {
 
   Result<void> talk(const RecallQuestion& question, Tally& tally) {
     KVKEEP_TRY(ask(question, tally));
-    const auto said = answer();
+    std::vector<int32_t> right;
+    if (task.lead) right = in.model.encode(*task.lead + question.answers.at(0) + task.end, false);
+    const auto said = answer(right, tally.right.back());
     if (!said) return tl::unexpected(said.error());
     for (size_t i = 0; i < task.metrics.size(); ++i) {
       const double points = task.metrics[i].score(trimmed(*said), question);
@@ -119,8 +128,8 @@ Result<void> ask_on_one_cache(const TaskInput& in, const Plan& plan, const Recal
 Result<RecallScore> score_sample(const TaskInput& in, const Plan& plan, const RecallTask& task,
                                  const RecallSample& sample, const ProgressFn& progress) {
   RecallScore score;
-  score.tallies.push_back(
-      {std::vector<double>(task.metrics.size()), 0, sample.place, sample.group});
+  score.tallies.push_back({std::vector<double>(task.metrics.size() + task.lead.has_value()), 0,
+                           sample.place, sample.group});
   const size_t all = sample.questions.size(), together = in.options.query_aware ? 1 : all;
   for (size_t first = 0; first < all; first += together) {
     const ProgressFn part = unit_of(progress, static_cast<double>(first), static_cast<double>(all),

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,10 @@ struct RecallTask {
   std::function<Result<RecallSample>(const TaskInput& in, int index)> make;
   int answer_tokens = 8;  // at most
   std::vector<RecallMetric> metrics = {{"accuracy", exact_answer}};
+  // What the model says between a question and its first answer. With it the row has answer_nll,
+  // nats a question: -ln P of the first answer and `end`, up to the first wrong token. It still
+  // tells plans apart where all of them answer rightly.
+  std::optional<std::string> lead = {};
 };
 
 Result<TaskResult> run_recall(const TaskInput& in, const RecallTask& task);

@@ -75,13 +75,17 @@ std::vector<Metric> metrics_of(const TaskInput& in, const RecallTask& task, cons
     located += tally.located;
     high += tally.high;
   }
-  for (size_t i = 0; i < task.metrics.size(); ++i) {
-    Metric metric{task.metrics[i].name, accuracy(tallies, i)};
+  const auto add = [&](const std::string& name, size_t i) {
+    Metric metric{name, accuracy(tallies, i)};
     metric.interval = accuracy_interval(tallies, in.options.seed, i);
     if (f16) metric.vs_f16 = difference_interval(tallies, *f16, in.options.seed, i);
     metrics.push_back(std::move(metric));
+  };
+  for (size_t i = 0; i < task.metrics.size(); ++i) {
+    add(task.metrics[i].name, i);
     if (i == 0) metrics.push_back({"n", static_cast<double>(asked), true});
   }
+  if (task.lead) add("answer_nll", task.metrics.size());
   if (located > 0) metrics.push_back({"answer_in_high", high / located});
   for (auto& metric : group_metrics(by_place(tallies))) metrics.push_back(std::move(metric));
   return metrics;
@@ -108,7 +112,10 @@ std::vector<EvalRow> recall_rows(const TaskInput& in, const RecallTask& task,
     row.task = task.name;
     row.metrics = metrics_of(in, task, score.tallies, f16);
     row.cells = cells_of(by_place(score.tallies));
-    for (const auto& tally : score.tallies) row.units.push_back(accuracy({&tally, 1}));
+    for (const auto& tally : score.tallies) {
+      row.units.push_back(accuracy({&tally, 1}));
+      if (task.lead) row.nll_units.push_back(accuracy({&tally, 1}, task.metrics.size()));
+    }
     row.cache = score.cache;
     row.protocol = in.options;
     row.protocol.bos = !in.model.encode("", true).empty();

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "eval/eval_fixture.h"
+#include "eval/nll.h"
 #include "eval/record.h"
+#include "kvkeep/session.h"
 
 namespace kvkeep {
 namespace {
@@ -54,6 +56,46 @@ TEST(Recall, OfTheExactCacheIsRight) {
     EXPECT_EQ(metric(row, "answer_in_high"), 1);
     EXPECT_EQ(row.metrics[0].vs_f16, Interval(0, 0));
   }
+}
+
+// A made-up task whose answers the model finds, begins well, or gets wrong at once.
+TEST(Recall, LikelihoodOfTheRightAnswerEndsAtItsFirstWrongToken) {
+  const std::string context = "Below is a record of lines to remember.\n" +
+                              lines_style().entry("old-dog", "12345") +
+                              lines_style().entry("wet-hill", "67890");
+  const auto nll = [&](const std::string& answer) {
+    const auto make = [&](const TaskInput&, int) -> Result<RecallSample> {
+      return RecallSample{context, {{lines_style().ask("old-dog"), {answer}}}};
+    };
+    const auto plans = plans_of({"f16"});
+    const auto row = run_recall(eval_input(plans, 300, 1),
+                                {.name = "made-up", .end = '>', .make = make, .lead = ""})
+                         .value()
+                         .rows.at(0);
+    EXPECT_EQ(row.nll_units, std::vector<double>{metric(row, "answer_nll")});
+    return metric(row, "answer_nll");
+  };
+  // By hand: the answer's tokens after the question, as the model predicts them without a cache.
+  auto session =
+      Session::create(embedded_model(), Plan::parse("f16").value(), SessionOptions{}).value();
+  auto tokens = embedded_model().encode(context, true);
+  for (const int32_t id : embedded_model().encode(lines_style().ask("old-dog"), false))
+    tokens.push_back(id);
+  const size_t begin = tokens.size();
+  for (const int32_t id : embedded_model().encode("12345>", false)) tokens.push_back(id);
+  std::vector<float> logits;
+  ASSERT_TRUE(session.feed(tokens, &logits));
+  const auto vocab = static_cast<size_t>(embedded_model().info().vocab);
+  const auto predicted = [&](size_t i) {
+    return std::span(logits).subspan((begin + i - 1) * vocab, vocab);
+  };
+  double right = 0, begun = 0;
+  for (size_t i = 0; i < 6; ++i) right += token_nll(predicted(i), tokens[begin + i]);
+  for (size_t i = 0; i < 2; ++i) begun += token_nll(predicted(i), tokens[begin + i]);
+  const auto seven = embedded_model().encode("7", false).at(0);
+  EXPECT_NEAR(nll("12345"), right, 1e-3);
+  EXPECT_NEAR(nll("12745"), begun + token_nll(predicted(2), seven), 1e-3);
+  EXPECT_NEAR(nll("77777"), token_nll(predicted(0), seven), 1e-3);
 }
 
 TEST(Recall, KnowsWhereAnAnswerStands) {

@@ -129,6 +129,7 @@ Json eval_json(const TaskResult& result) {
                      {"tokens_per_second", row.tokens_per_second}});
     if (!row.cells.empty()) array.back()["cells"] = cells_json(row.cells);
     if (!row.units.empty()) array.back()["units"] = row.units;
+    if (!row.nll_units.empty()) array.back()["nll_units"] = row.nll_units;
   }
   return array;
 }

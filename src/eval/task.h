@@ -71,7 +71,8 @@ struct EvalRow {
   // The first metric in each of the units that intervals draw from: samples, stretches of a text.
   // The same units for every plan, so that any two can be compared in pairs.
   std::vector<double> units = {};
-  CacheReport cache;  // at the end of the last whole window or sample
+  std::vector<double> nll_units = {};  // the same of answer_nll, where a task has it
+  CacheReport cache;                   // at the end of the last whole window or sample
   TaskOptions protocol;
   int windows = 0, samples = 0;  // one of them, by the kind of task
   int continuation = 0;          // tokens generated without a question; 0: questions are asked

@@ -67,6 +67,8 @@ class Output(CliTest):
             self.assertEqual(metrics["n"], 2 if row["task"] == "passkey" else 10)
             self.assertLessEqual(metrics["vs_f16_low"], metrics["vs_f16_high"])
             self.assertLessEqual(metrics["answer_in_high"], 1)
+            self.assertGreater(metrics["answer_nll"], 0)
+            self.assertEqual(len(row["nll_units"]), row["protocol"]["samples"])
             self.assertEqual(len(row["cells"]), 2 if row["task"] == "passkey" else 5)
             self.assertEqual(row["protocol"]["question"], "after compression")
             self.assertEqual("depth_0.25" in metrics, row["task"] == "passkey")

@@ -31,12 +31,12 @@ def written(text, name, body):
                   flags=re.S)
 
 
-def paired(*pairs, draws=2000):
+def paired(*pairs, draws=2000, units="units"):
     """95 % of what the first row of a pair has above the second on the same units (samples,
     stretches of a text); of several pairs, in the mean."""
     draw, sums = random.Random(0), [0.0] * draws
     for row, other in pairs:
-        differences = [a - b for a, b in zip(row["units"], other["units"], strict=True)]
+        differences = [a - b for a, b in zip(row[units], other[units], strict=True)]
         n = len(differences)
         sums = [total + sum(draw.choices(differences, k=n)) / n for total in sums]
     means = sorted(total / len(pairs) for total in sums)

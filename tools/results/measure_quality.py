@@ -107,8 +107,12 @@ def pair(rows, reference):
     for row in rows if against else []:
         low, high = common.paired((row, against))
         row["versus"] = {"plan": reference, "low": low, "high": high}
+        if "nll_units" in row:
+            low, high = common.paired((row, against), units="nll_units")
+            row["versus"] |= {"nll_low": low, "nll_high": high}
     for row in rows:
         row.pop("units", None)
+        row.pop("nll_units", None)
 
 
 def measure(name, task, arguments, order):

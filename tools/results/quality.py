@@ -42,6 +42,10 @@ def answers(title):
     return [(title + ":", share)]
 
 
+# Beside the accuracy of a task with questions, in sets that compare plans question by question.
+ANSWER_NLL = ("nats an answer:", number("answer_nll", 3))
+
+
 COLUMNS = {
     "ppl": [("ppl:", number("ppl", 2))],
     "kld": [("KLD mean:", divergence), ("p99:", number("p99", 3)),
@@ -59,10 +63,24 @@ COLUMNS = {
 }
 
 
-def versus(row):
-    """The interval of a difference on the same units."""
+def versus(row, name=""):
+    """The interval of a difference on the same units: of the first metric, or of another."""
     digits, found = 4 if row["task"] == "kld" else 3, row["versus"]
-    return f"[{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
+    return f"[{found[name + 'low']:+.{digits}f}, {found[name + 'high']:+.{digits}f}]"
+
+
+def columns(task, rows):
+    """(title, how to show a row) of a task; with differences where rows have them."""
+    found = [(title, lambda row, show=show: show(row["metrics"])) for title, show in COLUMNS[task]]
+    if "versus" not in rows[0]:
+        return found
+    above = f"above `{rows[0]['versus']['plan']}`:"
+    found.append((above, versus))
+    if "nll_low" in rows[0]["versus"]:
+        title, show = ANSWER_NLL
+        found += [(title, lambda row: show(row["metrics"])),
+                  (above, lambda row: versus(row, "nll_"))]
+    return found
 
 
 def rows_by(result, key):
@@ -77,9 +95,10 @@ def pivot(result):
     """One row a plan, the columns of all tasks the result has."""
     tasks = [task for task in COLUMNS if any(row["task"] == task for row in result["results"])]
     titles = ["plan", "bits:", "factor:", "window:"]
-    against = next((row["versus"]["plan"] for row in result["results"] if "versus" in row), None)
+    shown = {task: columns(task, [row for row in result["results"] if row["task"] == task])
+             for task in tasks}
     for task in tasks:
-        titles += [title for title, _ in COLUMNS[task]] + [f"above `{against}`:"] * bool(against)
+        titles += [title for title, _ in shown[task]]
     rows = []
     for preset, by_task in rows_by(result, lambda row: row["preset"]).items():
         cache = by_task[tasks[0]]["cache"]
@@ -88,9 +107,7 @@ def pivot(result):
                  str(by_task[tasks[0]]["protocol"]["exact_window"])]
         for task in tasks:
             row = by_task.get(task)
-            cells += [show(row["metrics"]) if row else "" for _, show in COLUMNS[task]]
-            if against:
-                cells.append(versus(row) if row else "")
+            cells += [show(row) if row else "" for _, show in shown[task]]
         rows.append(cells)
     return common.table(titles, rows)
 
