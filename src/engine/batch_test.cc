@@ -7,22 +7,10 @@
 
 #include "base/rng.h"
 #include "engine/batch_attention.h"
-#include "kvkeep/session.h"
+#include "engine/session_fixture.h"
 
 namespace kvkeep {
 namespace {
-
-const Model& embedded() {
-  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
-  return model;
-}
-
-std::vector<int32_t> some_tokens(int n, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
-  return tokens;
-}
 
 // A session that has read a prompt, and the tokens it will be fed.
 struct Part {

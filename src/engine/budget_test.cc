@@ -6,27 +6,10 @@
 #include <cmath>
 #include <set>
 
-#include "base/rng.h"
-#include "kvkeep/session.h"
+#include "engine/session_fixture.h"
 
 namespace kvkeep {
 namespace {
-
-const Model& embedded() {
-  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
-  return model;
-}
-
-std::vector<int32_t> some_tokens(int n) {
-  Rng rng(9);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
-  return tokens;
-}
-
-Session session(const std::string& plan) {
-  return *Session::create(embedded(), *Plan::parse(plan), {1, 0});
-}
 
 // Tokens of every (layer, kv_head) on levels 0 .. last.
 std::vector<int> held(const Session& s, int last) {
@@ -48,7 +31,7 @@ int sum(const std::vector<int>& counts) {
 
 // Every ladder: evicting, two levels, a coded high tier, three levels.
 TEST(UnevenBudget, SpendsWhatTheEvenOneDoesInRealBytes) {
-  const auto tokens = some_tokens(264);
+  const auto tokens = some_tokens(264, 9);
   for (const std::string base : {"snapkv", "mikv", "mikv-int8", "diffkv"})
     for (const char* budget : {"pyramid", "ada"}) {
       Session even = session(base), uneven = session(base + ":budget=" + budget);
@@ -71,7 +54,7 @@ TEST(UnevenBudget, SpendsWhatTheEvenOneDoesInRealBytes) {
 }
 
 TEST(UnevenBudget, ForksAndRollbackGoOnAsIfAlone) {
-  const auto tokens = some_tokens(230);
+  const auto tokens = some_tokens(230, 9);
   for (const char* plan : {"adakv", "mikv:budget=ada,window=32", "adakv:quota=fixed"}) {
     Session first = session(plan);
     ASSERT_TRUE(first.prefill(std::span(tokens).first(150)));
@@ -95,7 +78,7 @@ TEST(UnevenBudget, TinyPromptsWorkForEveryScorerAndBudget) {
       for (int prompt : {1, 7}) {
         Session s = session(std::string("scorer=") + scorer + ";budget=" + budget +
                             ":keep=0.1,sinks=2,window=4;low=drop");
-        ASSERT_TRUE(s.prefill(some_tokens(prompt)));
+        ASSERT_TRUE(s.prefill(some_tokens(prompt, 9)));
         EXPECT_EQ(held(s, 0), std::vector<int>(12, std::min(prompt, 6))) << scorer << budget;
         for (int i = 0; i < 20; ++i) ASSERT_TRUE(s.step(5 + i));
         for (float x : s.logits()) ASSERT_TRUE(std::isfinite(x)) << scorer << budget;

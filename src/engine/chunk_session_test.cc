@@ -4,33 +4,14 @@
 #include <cmath>
 #include <filesystem>
 
-#include "base/rng.h"
-#include "kvkeep/session.h"
+#include "engine/session_fixture.h"
 
 namespace kvkeep {
 namespace {
 
-const Model& embedded() {
-  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
-  return model;
-}
-
-Session session(const std::string& plan, int threads = 1) {
-  auto made = Session::create(embedded(), *Plan::parse(plan), {threads, 0});
-  EXPECT_TRUE(made) << made.error().message;
-  return *std::move(made);
-}
-
-std::vector<int32_t> some_tokens(int n) {
-  Rng rng(11);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
-  return tokens;
-}
-
 // A prompt, two compressed slices, decode steps past a chunk of 16: all logits on the way.
 std::vector<float> journey(Session* s) {
-  const auto tokens = some_tokens(260);
+  const auto tokens = some_tokens(260, 11);
   const std::span<const int32_t> all(tokens);
   std::vector<float> logits, slice;
   EXPECT_TRUE(s->prefill(all.first(150)));
@@ -77,7 +58,7 @@ TEST(ChunkSession, KeepOneIsExactAndAWindowStaysExact) {
 
 TEST(ChunkSession, EveryByteIsCountedAndTheExactRowsAreGone) {
   Session s = session("aqua2:window=0,low.rows=128");
-  ASSERT_TRUE(s.prefill(some_tokens(1028)));
+  ASSERT_TRUE(s.prefill(some_tokens(1028, 11)));
   const CacheReport report = s.report(true);
   size_t sum = 0, codes = 0, scales = 0;
   for (const auto& part : report.breakdown) {
@@ -105,7 +86,7 @@ TEST(ChunkSession, EveryByteIsCountedAndTheExactRowsAreGone) {
 
 TEST(ChunkSession, ForksShareChunksAndRollbackStopsAtThem) {
   Session s = session("aqua2:window=8");
-  const auto tokens = some_tokens(200);
+  const auto tokens = some_tokens(200, 11);
   ASSERT_TRUE(s.prefill(std::span(tokens).first(190)));
   Session fork = *s.fork();
   EXPECT_GT(fork.report().forked_bytes, 182u * 6 * 64);
@@ -128,7 +109,7 @@ TEST(ChunkSession, ForksShareChunksAndRollbackStopsAtThem) {
 
 // Layer 0 is made of token numbers: those that stand there, not those that were taken back.
 TEST(ChunkSession, TokenNumbersFollowRollbackAndForks) {
-  const auto tokens = some_tokens(100);
+  const auto tokens = some_tokens(100, 11);
   const char* plan = "keep1:predictor=none,window=20,low.v=p4n16";
   Session straight = session(plan), winding = session(plan);
   for (Session* s : {&straight, &winding}) ASSERT_TRUE(s->prefill(std::span(tokens).first(30)));

@@ -4,31 +4,12 @@
 
 #include <algorithm>
 
-#include "base/rng.h"
-#include "kvkeep/session.h"
+#include "engine/session_fixture.h"
 
 namespace kvkeep {
 namespace {
 
 constexpr size_t kSinks = 4;
-
-const Model& embedded() {
-  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
-  return model;
-}
-
-Session session(const std::string& plan) {
-  auto made = Session::create(embedded(), *Plan::parse(plan), {1, 0});
-  EXPECT_TRUE(made) << made.error().message;
-  return *std::move(made);
-}
-
-std::vector<int32_t> some_tokens(int n) {
-  Rng rng(12);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
-  return tokens;
-}
 
 // Newest tokens that are exact in every (layer, kv_head); all between them and the sinks must be in
 // chunks everywhere. -1 where tokens stand otherwise.
@@ -58,7 +39,7 @@ class RecentBuffer : public testing::TestWithParam<Buffer> {};
 TEST_P(RecentBuffer, GrowsByTheRowsOfAChunkAndFallsBack) {
   const auto [plan, window, rows] = GetParam();
   Session s = session(plan);
-  const auto tokens = some_tokens(100);
+  const auto tokens = some_tokens(100, 12);
   ASSERT_TRUE(s.prefill(tokens));
   EXPECT_EQ(exact_window(s), window);
   for (int step = 1; step <= 2 * rows + 3; ++step) {
@@ -75,7 +56,7 @@ TEST_P(RecentBuffer, GrowsByTheRowsOfAChunkAndFallsBack) {
 TEST_P(RecentBuffer, StartsWithinTheWindow) {
   const auto [plan, window, rows] = GetParam();
   Session s = session(plan);
-  ASSERT_TRUE(s.prefill(some_tokens(window)));
+  ASSERT_TRUE(s.prefill(some_tokens(window, 12)));
   for (int token = window + 1; token < window + rows + 8; ++token) {
     ASSERT_TRUE(s.step(7));
     const int recent = token - static_cast<int>(kSinks);
@@ -93,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Chunks, RecentBuffer,
 TEST(ChunkMemory, DecodingUnpacksOneLayerAtATime) {
   Session s = session("aqua2:window=28,low.rows=32");
   constexpr size_t kTokens = 1024, kRows = kTokens - kSinks - 28;
-  ASSERT_TRUE(s.prefill(some_tokens(kTokens)));
+  ASSERT_TRUE(s.prefill(some_tokens(kTokens, 12)));
   constexpr size_t kLayer = kRows * 2 * 2 * 64 * sizeof(float);  // K and V of two kv_heads of 64
   constexpr size_t kWaves = kRows * 64 * sizeof(float);          // 32 cosines and sines
   for (int i = 0; i < 3; ++i) {
@@ -111,7 +92,7 @@ TEST(ChunkMemory, ThePeakIsTheLargestCacheSoFar) {
   Session s = session("aqua2:window=28,low.rows=32");
   EXPECT_GE(s.report().peak_bytes, s.report().bytes);
   size_t largest = 0;
-  const auto tokens = some_tokens(300);
+  const auto tokens = some_tokens(300, 12);
   ASSERT_TRUE(s.feed(tokens));
   largest = s.report().bytes;
   EXPECT_EQ(s.report().peak_bytes, largest) << "nothing was larger than all rows exact";

@@ -3,29 +3,12 @@
 
 #include <cmath>
 
-#include "base/rng.h"
 #include "engine/compressed_attention.h"
+#include "engine/session_fixture.h"
 #include "kvkeep/methods.h"
-#include "kvkeep/session.h"
 
 namespace kvkeep {
 namespace {
-
-const Model& embedded() {
-  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
-  return model;
-}
-
-std::vector<int32_t> some_tokens(int n, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
-  return tokens;
-}
-
-Session session(const std::string& plan) {
-  return *Session::create(embedded(), *Plan::parse(plan), {1, 0});
-}
 
 // All logits of n decode steps.
 std::vector<float> steps(Session* s, int n, uint64_t seed) {

@@ -1,6 +1,4 @@
 // Invariants of the whole engine on the embedded model.
-#include "kvkeep/session.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,28 +7,13 @@
 #include "base/rng.h"
 #include "engine/cache_report.h"
 #include "engine/compressed_attention.h"
+#include "engine/session_fixture.h"
 #include "kvkeep/methods.h"
 #include "model/dense_attention.h"
 #include "model/transformer.h"
 
 namespace kvkeep {
 namespace {
-
-const Model& embedded() {
-  static const Model model = *Model::load(KVKEEP_SOURCE_DIR "/models/kvkeep-5m-f16.gguf");
-  return model;
-}
-
-std::vector<int32_t> some_tokens(int n, uint64_t seed = 1) {
-  Rng rng(seed);
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (auto& token : tokens) token = static_cast<int32_t>(rng.below(2000));
-  return tokens;
-}
-
-Session session(const std::string& plan, int threads = 1) {
-  return *Session::create(embedded(), *Plan::parse(plan), {threads, 0});
-}
 
 // Prompt, compress, two compressed slices, then 40 decode steps: all logits on the way.
 std::vector<float> journey(Session* s, uint64_t seed = 1) {

@@ -172,7 +172,12 @@ class Output(CliTest):
         self.assertEqual(self.json_of("inspect", model, "--json")["config"]["layers"], 6)
         doctor = self.json_of("doctor", "--json", "--measure", "64")
         self.assertEqual(doctor["f16_bytes_per_token"], 3072)
-        self.assertIn("mikv", [row["name"] for row in doctor["presets"]])
+        presets = {row["name"]: row for row in doctor["presets"]}
+        self.assertIn("mikv", presets)
+        # Predictors are held once, however long the context is.
+        keep1 = presets["keep1"]
+        self.assertLess(keep1["estimated_bytes_at_context"],
+                        0.5 * keep1["bytes_per_token"] * doctor["context"])
         demo = self.json_of("demo", "--json", "--facts", "1", "-c", "400")
         self.assertEqual(len(demo["results"]), 6)
         self.assertEqual(run("--help")[0], 0)

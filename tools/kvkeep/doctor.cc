@@ -34,6 +34,12 @@ struct PresetBytes {
   double bytes_per_token() const {
     return static_cast<double>(cache->bytes) / static_cast<double>(cache->tokens);
   }
+  // What all sequences of the model share, such as calibrations, does not grow with a context.
+  double bytes_at(int context) const {
+    const auto shared = static_cast<double>(cache->shared_bytes);
+    const double own = static_cast<double>(cache->bytes) - shared;
+    return shared + own / static_cast<double>(cache->tokens) * context;
+  }
 };
 
 double f16_bytes_per_token(const ModelInfo& info) {
@@ -91,7 +97,7 @@ Json doctor_json(const DoctorOptions& options, const Model& model, const Machine
       entry["measured_tokens"] = row.cache->tokens;
       entry["bytes_per_token"] = row.bytes_per_token();
       entry["bits_per_value"] = row.cache->bits_per_value;
-      entry["estimated_bytes_at_context"] = row.bytes_per_token() * context;
+      entry["estimated_bytes_at_context"] = row.bytes_at(context);
     } else {
       entry["problem"] = row.problem;
     }
@@ -140,7 +146,7 @@ std::string presets_text(const std::vector<PresetBytes>& rows, int measured, int
       table.add({row.name, fmt::format("{:.0f}", row.bytes_per_token()),
                  fmt::format("{:.2f}", row.cache->bits_per_value),
                  fmt::format("{:.2f}x", row.cache->compression_factor),
-                 human_bytes(row.bytes_per_token() * context)});
+                 human_bytes(row.bytes_at(context))});
     else
       table.add({row.name + ": " + row.problem});
   return text + table.text();

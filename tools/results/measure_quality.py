@@ -24,6 +24,10 @@ KVKEEP = os.path.join("build", "release", "kvkeep")
 
 EVICTION = "h2o snapkv streaming random"
 EQUAL = "lines kld passkey"
+# Keys at 3 bits, values at 2, and few exact rows: near the bytes of rtn2.
+THREE_BITS = ("mikv-c:low.k=u3gt,low.v=u2gt", "mikv-int4:low.k=u3gt,low.v=u2gt,transform=centre",
+              "scorer=h2o;budget=uniform:keep=0.02;high=f16;low=grid:k=c3,v=c2;"
+              "transform=centre+hadamard:signs=1")
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": ("ppl kld lines passkey", [],
               f"f16 mikv-4 mikv mikv-c mikv-int8 mikv-int4 rtn2 {EVICTION}"),
@@ -43,7 +47,9 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                     "f16 rtn4 mikv-c mikv-c:transform=centre mikv-c:transform=none "
                     "mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,transform=none"),
     "paired-rtn3": (EQUAL, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
-                    "f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4"),
+                    f"f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4 {EVICTION}"),
+    "paired-rtn2": (EQUAL, ["--at-bytes", "3.04", "--samples", "40", "--limit", "8192"],
+                    f"f16 rtn2 {' '.join(THREE_BITS)} {EVICTION}"),
     "mikv-parts": ("kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
                    "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
@@ -72,7 +78,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
               ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }
 # What plans of a set are compared with, on the same units.
-PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3"}
+PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3", "paired-rtn2": "rtn2"}
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
 GRID_TASKS = {"kld": ["--limit", "2048"], "lines": ["--limit", "6"]}

@@ -150,13 +150,19 @@ def decode(result, title):
     return section(result, title, parts)
 
 
+def figure(measured, wanted):
+    """Two digits, or as many as tell it from the bar."""
+    digits = next((d for d in (2, 3) if round(measured, d) != wanted), 4)
+    return f"{measured:.{digits}f}"
+
+
 def bars(results):
     lines = []
     for result in results:
         for bar in result.get("bars", []):
             sign, wanted = ("<=", bar["at_most"]) if "at_most" in bar else (">=", bar["at_least"])
             lines.append([bar["what"], bar["threads"], f"{sign} {wanted:.2f}",
-                          f"{bar['measured']:.2f}", "met" if bar["met"] else "missed"])
+                          figure(bar["measured"], wanted), "met" if bar["met"] else "missed"])
     return "### What is demanded\n\n" + table(
         ["bar", "threads:", "wanted:", "measured:", ""], lines) if lines else ""
 
