@@ -1,5 +1,6 @@
 // Both attention paths against double-precision softmax over the rows the cache gives back, for
 // every preset, ragged head counts and any number of threads.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,6 +8,7 @@
 #include "attention/decode_attention.h"
 #include "attention/prefill_attention.h"
 #include "base/rng.h"
+#include "kernels/isa.h"
 #include "kvkeep/methods.h"
 
 namespace kvkeep {
@@ -14,6 +16,10 @@ namespace {
 
 struct Setting {
   int kv_heads, gqa, dim, threads;
+
+  friend void PrintTo(const Setting& s, std::ostream* out) {
+    *out << s.kv_heads << " kv_heads, gqa " << s.gqa << ", dim " << s.dim;
+  }
 };
 
 struct Fixture {
@@ -234,13 +240,39 @@ TEST(Attention, EveryEpochIsReadWithItsOwnQuery) {
   }
 }
 
+// Coded tiers of ragged sizes, keys and values in different layouts, under every instruction set.
+TEST(Attention, DecodeEqualsTheOracleAtEverySizeOfACodedTier) {
+  for (const KernelTable* table : runnable_kernels()) {
+    const KernelsInUse use(*table);
+    for (const char* layouts :
+         {"u4,low.v=u4", "u3g32,low.v=u2", "u2,low.v=s8g32", "s4g64,low.v=u3gt"})
+      for (const int coded : {0, 1, 63, 64, 65, 127, 128, 129, 200}) {
+        Fixture f(std::string("rtn4:low.k=") + layouts + ",attend=exact", {2, 3, 72, 2});
+        f.append(coded);
+        f.demote(true);
+        ASSERT_EQ(f.cache.tier(0, 1, f.cache.levels() - 1).size(), coded);
+        f.append(1);
+        const auto q = f.normals(f.q_size(1));
+        std::vector<float> out(q.size());
+        std::vector<std::vector<double>> mass;
+        const auto expected = f.oracle(1, q, &mass);
+        f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
+        expect_close(out, expected, fmt::format("{} {} {}", table->name, layouts, coded));
+      }
+  }
+}
+
 // What integers add on Gaussian data, against softmax in double precision over the same codes. A
 // cache of 8-bit codes, which meet 14-bit factors, loses no more than an exact one is allowed to.
-TEST(Attention, IntegersAddLittleOnGaussianData) {
-  for (const char* layout : {"u2", "u3", "u4", "u4gt", "s4g32", "u8", "s8g32", "c2", "c4"}) {
-    const std::string text = std::string("rtn4:low=") + layout;
+class OnGaussianData : public testing::TestWithParam<Setting> {};
+
+TEST_P(OnGaussianData, IntegersAddLittle) {
+  for (const std::string layout : {"u2", "u3", "u4", "u4gt", "u4g32", "s4g32", "u8", "s8g32", "c2",
+                                   "c3", "c4", "u4,low.v=u2"}) {
+    const bool mixed = layout.find(',') != std::string::npos;
+    const std::string text = (mixed ? "rtn4:low.k=" : "rtn4:low=") + layout;
     for (const char* attend : {"integer", "exact"}) {
-      Fixture f(text + ",attend=" + attend, {2, 4, 128, 1});
+      Fixture f(text + ",attend=" + attend, GetParam());
       f.append(2000);
       f.demote(true);
       f.append(1);
@@ -253,12 +285,19 @@ TEST(Attention, IntegersAddLittleOnGaussianData) {
         f.decode.attend(&f.cache, 0, q.data(), out.data(), &f.pool);
         worst = std::max(worst, relative_error(out, expected));
       }
-      const bool narrow = std::string(attend) == "integer" && std::string(layout)[1] != '8';
+      const bool narrow = std::string(attend) == "integer" && layout[1] != '8';
       EXPECT_LT(worst, narrow ? 0.025 : 5e-4) << layout << " " << attend;
-      RecordProperty(std::string(layout) + "_" + attend, std::to_string(worst));
+      RecordProperty(layout + "_" + attend, std::to_string(worst));
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Shapes, OnGaussianData,
+                         testing::Values(Setting{2, 4, 128, 1}, Setting{2, 1, 64, 1},
+                                         Setting{1, 16, 96, 1}),
+                         [](const auto& shape) {
+                           return fmt::format("dim{}gqa{}", shape.param.dim, shape.param.gqa);
+                         });
 
 TEST(Attention, ExactTiersDoNotDependOnHowCodesAreRead) {
   std::vector<float> exact;

@@ -58,9 +58,11 @@ void DecodeAttention::prepare_coded(HeadIndex head, int epoch) {
 
 void DecodeAttention::plan_items(const Sequence& cache, int layer) {
   items_.clear();
+  first_.clear();
   const auto group = static_cast<size_t>(heads_.gqa_ratio);
   size_t rows = 0;
   for (int h = 0; h < heads_.kv_heads; ++h) {
+    first_.push_back(items_.size());
     for (int level = 0; level < cache.levels(); ++level) {
       const int blocks = cache.tier(layer, h, level).blocks();
       const Level& stored = pipeline_->levels()[static_cast<size_t>(level)];
@@ -78,12 +80,14 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
       items_.push_back(
           {h, kChunks, 0, b, std::min(b + kRangeBlocks, cold), items_.size() * group, rows});
   }
+  first_.push_back(items_.size());
   weights_.resize(rows * kBlockTokens);
   maxima_.resize(rows);
   outs_.resize(items_.size() * group * static_cast<size_t>(stride_));
   states_.assign(items_.size() * group, {});
-  left_.assign(static_cast<size_t>(heads_.kv_heads), 0);
-  for (const Item& item : items_) ++left_[static_cast<size_t>(item.kv_head)];
+  left_.resize(static_cast<size_t>(heads_.kv_heads));
+  for (int h = 0; h < heads_.kv_heads; ++h)
+    left_[static_cast<size_t>(h)] = static_cast<int>(items_of(h).size());
   float* out = outs_.data();
   for (const Item& item : items_)
     for (size_t h = 0; h < group; ++h, out += stride_) states_[item.state + h].out = out;
@@ -278,9 +282,8 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
     std::fill_n(row, d, 0.0f);
     totals[h] = {};
     totals[h].out = row;
-    for (const Item& item : items_)
-      if (item.kv_head == kv_head)
-        merge(&totals[h], states_[item.state + static_cast<size_t>(h)], d);
+    for (const Item& item : items_of(kv_head))
+      merge(&totals[h], states_[item.state + static_cast<size_t>(h)], d);
     for (int c = 0; c < d; ++c) row[c] /= totals[h].sum;
   }
   const Tier& newest = cache->tier(layer, kv_head, 0);
@@ -290,8 +293,8 @@ void DecodeAttention::finish_head(Sequence* cache, int layer, int kv_head, float
   for (int level = 0; level < cache->levels(); ++level)
     rows += cache->tier(layer, kv_head, level).size();
   if (chunks_) rows += chunks_->rows();
-  for (const Item& item : items_)
-    if (item.kv_head == kv_head && scored(item)) score(cache, layer, item, totals, rows);
+  for (const Item& item : items_of(kv_head))
+    if (scored(item)) score(cache, layer, item, totals, rows);
 }
 
 void DecodeAttention::prepare(const DecodeRead& read, int layer) {

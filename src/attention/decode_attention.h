@@ -96,6 +96,10 @@ class DecodeAttention {
   void attend_item(const Sequence& cache, int layer, const Item& item, float* scratch);
   void attend_chunks(const Item& item, const Scratch& scratch);
   void attend_range(const Sequence& cache, int layer, const Item& item, const Scratch& scratch);
+  std::span<const Item> items_of(int kv_head) const {
+    const auto head = static_cast<size_t>(kv_head);
+    return std::span(items_).subspan(first_[head], first_[head + 1] - first_[head]);
+  }
   void finish_head(Sequence* cache, int layer, int kv_head, float* out);
   void score(Sequence* cache, int layer, const Item& item, const AttentionState* total, int rows);
   MassRows over_group(float* weights, std::vector<float>* factors, int count) const;
@@ -112,9 +116,10 @@ class DecodeAttention {
   AlignedBuffer<float> scratch_;         // [workers][logits, outs, rows of chunks, a page]
   std::vector<QueryCodes> query_codes_;  // [epochs][levels][q_heads]
   std::vector<AttentionState> states_;   // [items][gqa_ratio]
-  std::vector<Item> items_;
-  std::vector<int> left_;               // [kv_heads] items that nobody has ended yet
-  std::vector<AttentionState> totals_;  // [q_heads]
+  std::vector<Item> items_;              // kv_head by kv_head
+  std::vector<size_t> first_;            // [kv_heads + 1] items of a kv_head: from here to the next
+  std::vector<int> left_;                // [kv_heads] items that nobody has ended yet
+  std::vector<AttentionState> totals_;   // [q_heads]
 };
 
 }  // namespace kvkeep

@@ -59,6 +59,10 @@ TEST(Ppl, OfTheExactCacheIsThatOfOnePass) {
   const double nll = metric(row, "nll");
   EXPECT_NEAR(nll, exact_nll(128, 2), 1e-3);
   EXPECT_NEAR(metric(row, "ppl"), std::exp(nll), 1e-9);
+  ASSERT_EQ(row.units.size(), 2u);  // one stretch a window, as long as each other
+  EXPECT_NEAR((row.units[0] + row.units[1]) / 2, metric(row, "nll"), 1e-6);
+  EXPECT_EQ(row.metrics[0].interval->first, std::exp(std::min(row.units[0], row.units[1])));
+  EXPECT_EQ(row.metrics[1].vs_f16, std::pair(0.0, 0.0));
   EXPECT_EQ(metric(row, "tokens"), 2 * 96);
   EXPECT_EQ(row.windows, 2);
   EXPECT_EQ(row.cache.tokens, 128);

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/fail.h"
 #include "eval/all_plans.h"
@@ -19,8 +18,6 @@
 
 namespace kvkeep {
 namespace {
-
-constexpr size_t kStretch = 256;  // tokens of a window that intervals draw together
 
 struct Score {
   std::vector<float> divergences;  // one a token
@@ -66,12 +63,7 @@ Result<Score> score_window(const TaskInput& in, const Plan& plan, std::span<cons
   auto reading = read_window(in, plan, window, see, progress);
   if (!reading) return tl::unexpected(reading.error());
   score.reading = std::move(*reading);
-  for (std::span<const float> rest = score.divergences; !rest.empty();) {
-    const size_t n = rest.size() < 2 * kStretch ? rest.size() : kStretch;
-    score.stretches.push_back(std::reduce(rest.begin(), rest.begin() + n, 0.0) /
-                              static_cast<double>(n));
-    rest = rest.subspan(n);
-  }
+  score.stretches = stretch_means(score.divergences);
   return score;
 }
 

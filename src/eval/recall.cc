@@ -66,17 +66,11 @@ struct Chat {
   }
 
   // What the model says before the task's end, or before the context is full: a wrong answer may
-  // be longer than the room that the right one takes. -ln P of the tokens of the right answer, up
-  // to the first that the model does not say, is added to nll.
-  Result<std::string> answer(const std::vector<int32_t>& right, double& nll) {
+  // be longer than the room that the right one takes.
+  Result<std::string> answer() {
     std::vector<int32_t> said;
-    bool is_right = true;
     while (said.size() < static_cast<size_t>(task.answer_tokens)) {
       const int32_t token = session.sample();
-      if (is_right && said.size() < right.size()) {
-        nll += token_nll(session.logits(), right[said.size()]);
-        is_right = token == right[said.size()];
-      }
       if (token == in.model.eos()) break;
       said.push_back(token);
       last = in.model.decode(said);
@@ -93,11 +87,27 @@ struct Chat {
     return last = in.model.decode(said);
   }
 
+  // -ln P of the whole right answer, said on a fork: the conversation does not hear it.
+  Result<double> answer_nll(const RecallQuestion& question) const {
+    const auto right = answer_tokens(in.model, question.ask, *task.lead + question.answers.at(0));
+    auto fork = session.fork();
+    if (!fork) return tl::unexpected(fork.error());
+    double nll = 0;
+    for (size_t i = 0; i < right.size(); ++i) {
+      if (i > 0) KVKEEP_TRY(fork->step(right[i - 1]));
+      nll += token_nll(fork->logits(), right[i]);
+    }
+    return nll;
+  }
+
   Result<void> talk(const RecallQuestion& question, Tally& tally) {
     KVKEEP_TRY(ask(question, tally));
-    std::vector<int32_t> right;
-    if (task.lead) right = in.model.encode(*task.lead + question.answers.at(0) + task.end, false);
-    const auto said = answer(right, tally.right.back());
+    if (task.lead) {
+      const auto nll = answer_nll(question);
+      if (!nll) return tl::unexpected(nll.error());
+      tally.right[task.metrics.size()] += *nll;
+    }
+    const auto said = answer();
     if (!said) return tl::unexpected(said.error());
     for (size_t i = 0; i < task.metrics.size(); ++i) {
       const double points = task.metrics[i].score(trimmed(*said), question);
@@ -143,6 +153,15 @@ Result<RecallScore> score_sample(const TaskInput& in, const Plan& plan, const Re
 
 double exact_answer(const std::string& said, const RecallQuestion& question) {
   return said == question.answers.at(0) ? 1 : 0;
+}
+
+std::vector<int32_t> answer_tokens(const Model& model, const std::string& ask,
+                                   const std::string& answer) {
+  const auto before = model.encode(ask, false);
+  auto whole = model.encode(ask + answer, false);
+  const auto [end, begin] = std::mismatch(before.begin(), before.end(), whole.begin(), whole.end());
+  if (end != before.end()) return model.encode(answer, false);
+  return {begin, whole.end()};
 }
 
 int recall_tokens(const Model& model, const RecallSample& sample, int answer_tokens) {

@@ -47,9 +47,9 @@ struct RecallTask {
   std::function<Result<RecallSample>(const TaskInput& in, int index)> make;
   int answer_tokens = 8;  // at most
   std::vector<RecallMetric> metrics = {{"accuracy", exact_answer}};
-  // What the model says between a question and its first answer. With it the row has answer_nll,
-  // nats a question: -ln P of the first answer and `end`, up to the first wrong token. It still
-  // tells plans apart where all of them answer rightly.
+  // What the model says between a question and its first answer. With it the row has answer_nll:
+  // -ln P of that answer, nats a question, which still tells plans apart where all of them answer
+  // rightly. A tally then has it behind the metrics.
   std::optional<std::string> lead = {};
 };
 
@@ -57,6 +57,11 @@ Result<TaskResult> run_recall(const TaskInput& in, const RecallTask& task);
 
 // The tokens that a sample takes at most, with BOS, questions and answers.
 int recall_tokens(const Model& model, const RecallSample& sample, int answer_tokens = 8);
+
+// The tokens of an answer that follows a question directly, as one text would be cut; cut by itself
+// where its first letters belong to the question's last token.
+std::vector<int32_t> answer_tokens(const Model& model, const std::string& ask,
+                                   const std::string& answer);
 
 // Positions of the tokens of `text` that show any letter of `part`, wherever it stands; `tokens`
 // are those of the text, perhaps with a BOS in front.

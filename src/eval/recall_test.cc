@@ -58,44 +58,57 @@ TEST(Recall, OfTheExactCacheIsRight) {
   }
 }
 
-// A made-up task whose answers the model finds, begins well, or gets wrong at once.
-TEST(Recall, LikelihoodOfTheRightAnswerEndsAtItsFirstWrongToken) {
-  const std::string context = "Below is a record of lines to remember.\n" +
-                              lines_style().entry("old-dog", "12345") +
-                              lines_style().entry("wet-hill", "67890");
-  const auto nll = [&](const std::string& answer) {
-    const auto make = [&](const TaskInput&, int) -> Result<RecallSample> {
-      return RecallSample{context, {{lines_style().ask("old-dog"), {answer}}}};
-    };
-    const auto plans = plans_of({"f16"});
-    const auto row = run_recall(eval_input(plans, 300, 1),
-                                {.name = "made-up", .end = '>', .make = make, .lead = ""})
-                         .value()
-                         .rows.at(0);
-    EXPECT_EQ(row.nll_units, std::vector<double>{metric(row, "answer_nll")});
-    return metric(row, "answer_nll");
-  };
-  // By hand: the answer's tokens after the question, as the model predicts them without a cache.
-  auto session =
-      Session::create(embedded_model(), Plan::parse("f16").value(), SessionOptions{}).value();
-  auto tokens = embedded_model().encode(context, true);
-  for (const int32_t id : embedded_model().encode(lines_style().ask("old-dog"), false))
-    tokens.push_back(id);
+// -ln P of an answer, from the logits of one pass over record, question and answer.
+double nll_by_hand(const std::string& record, const std::string& ask, const std::string& answer) {
+  auto session = Session::create(embedded_model(), Plan::parse("f16").value(), {}).value();
+  auto tokens = embedded_model().encode(record, true);
+  for (const int32_t id : embedded_model().encode(ask, false)) tokens.push_back(id);
   const size_t begin = tokens.size();
-  for (const int32_t id : embedded_model().encode("12345>", false)) tokens.push_back(id);
+  for (const int32_t id : embedded_model().encode(answer, false)) tokens.push_back(id);
   std::vector<float> logits;
-  ASSERT_TRUE(session.feed(tokens, &logits));
+  EXPECT_TRUE(session.feed(tokens, &logits));
   const auto vocab = static_cast<size_t>(embedded_model().info().vocab);
-  const auto predicted = [&](size_t i) {
-    return std::span(logits).subspan((begin + i - 1) * vocab, vocab);
-  };
-  double right = 0, begun = 0;
-  for (size_t i = 0; i < 6; ++i) right += token_nll(predicted(i), tokens[begin + i]);
-  for (size_t i = 0; i < 2; ++i) begun += token_nll(predicted(i), tokens[begin + i]);
-  const auto seven = embedded_model().encode("7", false).at(0);
-  EXPECT_NEAR(nll("12345"), right, 1e-3);
-  EXPECT_NEAR(nll("12745"), begun + token_nll(predicted(2), seven), 1e-3);
-  EXPECT_NEAR(nll("77777"), token_nll(predicted(0), seven), 1e-3);
+  double nll = 0;
+  for (size_t i = begin; i < tokens.size(); ++i)
+    nll += token_nll(std::span(logits).subspan((i - 1) * vocab, vocab), tokens[i]);
+  return nll;
+}
+
+TEST(Recall, TellsHowLikelyTheRightAnswerWas) {
+  for (const RecordStyle* style : {&lines_style(), &dictionary_style()}) {
+    const std::string lead = style == &dictionary_style() ? " " : "";
+    const std::string record =
+        style->head + style->entry("old-dog", "12345") + style->entry("wet-hill", "67890");
+    const auto plans = plans_of({"f16", "rtn2"});
+    const auto rows_for = [&](const std::string& answer) {
+      const auto make = [&](const TaskInput&, int) -> Result<RecallSample> {
+        return RecallSample{record, {{style->ask("old-dog"), {answer}}}};
+      };
+      return run_recall(eval_input(plans, 300, 1),
+                        {.name = "made-up", .end = '>', .make = make, .lead = lead})
+          .value()
+          .rows;
+    };
+    for (const std::string answer : {"12345", "12745"}) {  // the one it says, and another
+      const auto rows = rows_for(answer);
+      EXPECT_NEAR(metric(rows[0], "answer_nll"),
+                  nll_by_hand(record, style->ask("old-dog"), lead + answer), 1e-3);
+      EXPECT_EQ(rows[0].nll_units, std::vector<double>{metric(rows[0], "answer_nll")});
+      EXPECT_NE(metric(rows[1], "answer_nll"), metric(rows[0], "answer_nll"));
+    }
+    EXPECT_GT(metric(rows_for("12745")[0], "answer_nll"),
+              2 + metric(rows_for("12345")[0], "answer_nll"));
+  }
+}
+
+// As one text would be cut, where question and answer meet at the end of a token.
+TEST(Recall, AnswersAreCutAsTheyStandBehindTheirQuestion) {
+  const Model& model = embedded_model();
+  const auto whole = model.encode("Question: dog\nAnswer: 1234", false);
+  const auto answer = answer_tokens(model, "Question: dog\nAnswer:", " 1234");
+  EXPECT_EQ(std::vector(whole.end() - static_cast<long>(answer.size()), whole.end()), answer);
+  EXPECT_EQ(model.decode(answer), " 1234");
+  EXPECT_EQ(answer_tokens(model, "the moun", "tain"), model.encode("tain", false));
 }
 
 TEST(Recall, KnowsWhereAnAnswerStands) {

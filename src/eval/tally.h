@@ -17,8 +17,7 @@ namespace kvkeep {
 using Place = std::vector<std::pair<std::string, double>>;
 
 struct Tally {
-  // One a metric: the scores of its questions, added up; the last may be answer_nll.
-  std::vector<double> right;
+  std::vector<double> right;  // one a metric: the scores of its questions, added up
   int asked = 0;
   Place place = {};
   std::string group = {};  // accuracies are also given by group, if it has a name

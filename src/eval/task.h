@@ -68,8 +68,8 @@ struct EvalRow {
   std::string task;
   std::vector<Metric> metrics;   // the first is the one that is compared with f16
   std::vector<Cell> cells = {};  // of tasks with a grid
-  // The first metric in each of the units that intervals draw from: samples, stretches of a text.
-  // The same units for every plan, so that any two can be compared in pairs.
+  // The first metric (of ppl: its nll) in each of the units that intervals draw from: samples,
+  // stretches of a text. The same units for every plan, so that any two can be compared in pairs.
   std::vector<double> units = {};
   std::vector<double> nll_units = {};  // the same of answer_nll, where a task has it
   CacheReport cache;                   // at the end of the last whole window or sample

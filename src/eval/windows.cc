@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "eval/all_plans.h"
 
@@ -76,6 +77,18 @@ Result<Reading> read_window(const TaskInput& in, const Plan& plan, std::span<con
   }
   reading.cache = session->report();
   return reading;
+}
+
+std::vector<double> stretch_means(std::span<const float> of_tokens) {
+  constexpr size_t kStretch = 256;
+  std::vector<double> means;
+  while (!of_tokens.empty()) {
+    const size_t n = of_tokens.size() < 2 * kStretch ? of_tokens.size() : kStretch;
+    means.push_back(std::reduce(of_tokens.begin(), of_tokens.begin() + n, 0.0) /
+                    static_cast<double>(n));
+    of_tokens = of_tokens.subspan(n);
+  }
+  return means;
 }
 
 EvalRow text_row(const TaskInput& in, const std::string& task, const Reading& reading, int windows,

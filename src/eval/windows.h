@@ -35,6 +35,10 @@ using SeeToken = std::function<void(std::span<const float> logits, int32_t token
 Result<Reading> read_window(const TaskInput& in, const Plan& plan, std::span<const int32_t> window,
                             const SeeToken& see, const ProgressFn& progress);
 
+// Means over stretches of 256 scored tokens of a window, the last up to twice as long: what
+// intervals draw, because neighbours share the history that was compressed.
+std::vector<double> stretch_means(std::span<const float> of_tokens);
+
 EvalRow text_row(const TaskInput& in, const std::string& task, const Reading& reading, int windows,
                  std::vector<Metric> metrics);
 

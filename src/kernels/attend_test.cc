@@ -94,7 +94,7 @@ TEST(Attend, EveryCountAndNumberOfHeads) {
     const TestPart keys = random_part(shape, Side::key, 1);
     const TestPart values = random_part(shape, Side::value, 2);
     for (const KernelTable* table : runnable_kernels()) {
-      for (int count = 1; count <= kBlockTokens; ++count) {
+      for (int count = 0; count <= kBlockTokens; ++count) {
         check_scores(*table, keys, {count, 1 + count % 5}, 5);
         if (by_channel(layout.id)) continue;
         check_accumulate(*table, values, {count, 1 + count % 5}, 7);
@@ -106,6 +106,22 @@ TEST(Attend, EveryCountAndNumberOfHeads) {
       }
     }
   }
+}
+
+TEST(Attend, EveryHeadDimUpTo256) {
+  int i = 0;
+  for (int id = 0; id < kLayouts; ++id)
+    for (int head_dim = 8; head_dim <= 256; head_dim += 8, ++i) {
+      const Layout layout{static_cast<LayoutId>(id), id == 0 ? 0 : kGroupHalf};
+      const PartShape shape = part_shape(layout, head_dim);
+      SCOPED_TRACE(fmt::format("{} head_dim {}", layout_name(layout), head_dim));
+      const TestPart keys = random_part(shape, Side::key, 1);
+      for (const KernelTable* table : runnable_kernels()) check_scores(*table, keys, ragged(i), 3);
+      if (by_channel(layout.id)) continue;
+      const TestPart values = random_part(shape, Side::value, 2);
+      for (const KernelTable* table : runnable_kernels())
+        check_accumulate(*table, values, ragged(i), 3);
+    }
 }
 
 TEST(Attend, RowsAreReadExactly) {

@@ -28,6 +28,8 @@ extern const KernelTable kTable;
 
 namespace {
 
+const KernelTable* in_use = nullptr;  // instead of the selected table
+
 #if defined(__x86_64__)
 // __builtin_cpu_supports has no name for it before clang 15.
 bool has_f16c() {
@@ -84,7 +86,12 @@ Result<const KernelTable*> select_kernels() {
   return selected;
 }
 
+KernelsInUse::KernelsInUse(const KernelTable& table) : before_(in_use) { in_use = &table; }
+
+KernelsInUse::~KernelsInUse() { in_use = before_; }
+
 const KernelTable& kernels() {
+  if (in_use) return *in_use;
   static const KernelTable& table = [&]() -> const KernelTable& {
     const auto selected = select_kernels();
     KVKEEP_CHECK(selected, "{}", selected.error().message);

@@ -18,7 +18,21 @@ Result<const KernelTable*> find_kernels(const std::string& name);
 // What KVKEEP_ISA asks for, else the best. Read once; the CLI calls it first and reports the error.
 Result<const KernelTable*> select_kernels();
 
-// The selected table. A check fails if select_kernels() is an error.
+// The selected table, or the one that is in use instead. A check fails if select_kernels() is an
+// error.
 const KernelTable& kernels();
+
+// Makes kernels() another table while it lives, for measurements and tests that compare instruction
+// sets in one process. Nobody else may compute meanwhile.
+class KernelsInUse {
+ public:
+  explicit KernelsInUse(const KernelTable& table);
+  ~KernelsInUse();
+  KernelsInUse(const KernelsInUse&) = delete;
+  KernelsInUse& operator=(const KernelsInUse&) = delete;
+
+ private:
+  const KernelTable* before_;
+};
 
 }  // namespace kvkeep

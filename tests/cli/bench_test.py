@@ -56,11 +56,18 @@ class Bench(CliTest):
         f16 = next(row for row in rows if row["layout_k"] == "f16" and row["context"] == 64)
         self.assertEqual(f16["kv_bytes"], f16["layers"] * 2 * 64 * 2 * 128 * 2)
 
+    def test_attention_under_several_instruction_sets(self):
+        isas = self.json_of("doctor", "--json", "--measure", "0")["machine"]["isas"]
+        rows = self.bench("attention", "--isas", ",".join(isas))
+        self.assertEqual({row["isa"] for row in rows}, set(isas))
+        self.assertEqual(len(rows), len(isas) * 3 * 2 * 2 * 2)
+
     def test_memory(self):
         results = self.bench("memory")
         self.assertEqual({row["threads"] for row in results["reads"]}, {1, 2})
         self.assertEqual(min(row["bytes"] for row in results["reads"]), 16384)
         for row in results["blocks"]:
+            self.assertGreater(row["extents_of_sequential"], 0)
             self.assertGreater(row["random_of_sequential"], 0)
             self.assertLessEqual(row["huge_page_share"], 1)
 
@@ -132,7 +139,8 @@ class Bench(CliTest):
                 ("--context", "4M", "4M"), ("--context", "", "--context"),
                 ("--gqa", "17", "1 to 16"), ("--head-dim", "12", "multiples of 8"),
                 ("-t", "0", "1 to"), ("--rounds", "0", "number"), ("--mb", "-1", "number"),
-                ("--mb", "900000", "are free"), ("--at", "nosuch", "attend")]:
+                ("--mb", "900000", "are free"), ("--at", "nosuch", "attend"),
+                ("--isas", "scalar,nosuch", "allowed: scalar")]:
             self.assert_refused("bench", "attention", option, value, says=says)
         self.assert_refused("bench", "compress", "--plans", "nosuch", says="nosuch")
         self.assert_refused("bench", "decode", "--depths", "2K", says="allowed: up to")

@@ -31,7 +31,11 @@ class Output(CliTest):
         self.assertEqual([row["preset"] for row in report["results"]], PLANS.split())
         for row in report["results"]:
             self.assertEqual(row["task"], "ppl")
-            self.assertEqual(row["metrics"].keys(), {"ppl", "nll", "tokens"})
+            metrics = row["metrics"]
+            self.assertEqual(metrics.keys(), {"ppl", "low", "high", "nll", "nll_low", "nll_high",
+                                              "nll_vs_f16_low", "nll_vs_f16_high", "tokens"})
+            self.assertLessEqual(metrics["low"], metrics["ppl"])
+            self.assertLessEqual(metrics["ppl"], metrics["high"])
             self.assertEqual(row["metrics"]["tokens"], 2 * 192)
             self.assertGreater(row["metrics"]["ppl"], 1)
             self.assertLessEqual({"ctx", "step", "exact_window", "sinks", "windows", "seed"},

@@ -30,6 +30,11 @@ Result<std::vector<int>> parse_counts(const std::string& text, const char* optio
   return counts;
 }
 
+std::string default_threads() {
+  const auto machine = machine_info();
+  return machine && machine->cores > 1 ? "1,2" : "1";
+}
+
 Result<Json> bench_head(const char* name, int threads) {
   const auto machine = machine_info();
   if (!machine) return tl::unexpected(machine.error());

@@ -20,6 +20,9 @@ void add_bench_decode(CLI::App& bench, Action* action);
 Result<std::vector<int>> parse_counts(const std::string& text, const char* option, int least,
                                       int most);
 
+// "1,2", or "1" where there is one core.
+std::string default_threads();
+
 // {"schema","bench","command","version","machine"}; rows and more are the caller's to add. The
 // machine has its load average: on a busy one, absolute figures mean little.
 Result<Json> bench_head(const char* name, int threads);

@@ -7,6 +7,7 @@
 #include "bench.h"
 #include "eval/bench/attention.h"
 #include "eval/bench/bars.h"
+#include "kernels/isa.h"
 #include "progress.h"
 
 namespace kvkeep {
@@ -15,7 +16,8 @@ namespace {
 constexpr int kMostContext = 1 << 20, kMostHeadDim = 512, kMostGqa = 16, kMostThreads = 1024;
 
 struct Options {
-  std::string threads = "1", contexts = "16K", gqa = "4", head_dims = "128", layouts, attend;
+  std::string threads = default_threads(), contexts = "16K", gqa = "4", head_dims = "128", layouts,
+              attend, isas;
   int kv_heads = 8, rounds = 7;
   double megabytes = 0;
   bool json = false;
@@ -30,6 +32,17 @@ Result<std::vector<bench::LayoutPair>> parse_layouts(const std::string& text) {
     pairs.push_back(*pair);
   }
   return pairs;
+}
+
+Result<std::vector<const KernelTable*>> parse_isas(const std::string& text) {
+  std::vector<const KernelTable*> tables;
+  std::istringstream stream(text);
+  for (std::string name; std::getline(stream, name, ',');) {
+    const auto table = find_kernels(name);
+    if (!table) return bad_input("--isas: {}", table.error().message);
+    tables.push_back(*table);
+  }
+  return tables;
 }
 
 Result<bench::AttentionOptions> settings_of(const Options& options) {
@@ -58,6 +71,9 @@ Result<bench::AttentionOptions> settings_of(const Options& options) {
     if (head_dim % 8 != 0)
       return bad_input("--head-dim {}: allowed are multiples of 8 up to {}", head_dim,
                        kMostHeadDim);
+  const auto isas = parse_isas(options.isas);
+  if (!isas) return tl::unexpected(isas.error());
+  settings.isas = *isas;
   settings.kv_heads = options.kv_heads;
   settings.rounds = options.rounds;
   settings.attend = options.attend;
@@ -89,7 +105,7 @@ void add_bench_attention(CLI::App& bench, Action* action) {
   const auto options = std::make_shared<Options>();
   CLI::App* command =
       bench.add_subcommand("attention", "decode attention from memory, layout by layout");
-  command->add_option("-t,--threads", options->threads, "threads, a list (default: 1)");
+  command->add_option("-t,--threads", options->threads, "threads, a list (default: 1,2)");
   command->add_option("-c,--context", options->contexts, "tokens, a list as 1K,16K (default: 16K)");
   command->add_option("--gqa", options->gqa, "query heads of a kv head, a list (default: 4)");
   command->add_option("--head-dim", options->head_dims,
@@ -101,6 +117,8 @@ void add_bench_attention(CLI::App& bench, Action* action) {
                       "(default: every layout, and u4 with u2)");
   command->add_option("--at", options->attend,
                       "how queries meet codes: a method of the plan's slot 'attend'");
+  command->add_option("--isas", options->isas,
+                      "instruction sets measured in turn, a list (default: the selected one)");
   command->add_option("--rounds", options->rounds, "measured rounds (default: 7)")
       ->check(integer_between(1, 10000));
   command

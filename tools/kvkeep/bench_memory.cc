@@ -9,7 +9,7 @@ namespace kvkeep {
 namespace {
 
 struct Options {
-  std::string threads = "1";
+  std::string threads = default_threads();
   double megabytes = 0;
   int rounds = 7;
   bool json = false;
@@ -44,7 +44,7 @@ Result<int> run(const Options& options) {
 void add_bench_memory(CLI::App& bench, Action* action) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = bench.add_subcommand("memory", "what this machine reads, and random blocks");
-  command->add_option("-t,--threads", options->threads, "threads, a list (default: 1)");
+  command->add_option("-t,--threads", options->threads, "threads, a list (default: 1,2)");
   command
       ->add_option("--mb", options->megabytes,
                    "MB of the largest read and of each pool (default: 1024, 4 last-level caches)")

@@ -27,6 +27,8 @@ def written(text, name, body):
     """A document whose part between the marks of `name` is the body; its prose stays."""
     begin, end = f"<!-- {name}: written by ./dev results -->\n", f"<!-- end of {name} -->"
     body = f"\n{body}\n\n" if body else ""
+    if begin not in text or end not in text:
+        raise ValueError(f"no marks of {name}")
     return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + body + end, text,
                   flags=re.S)
 

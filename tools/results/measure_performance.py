@@ -24,29 +24,33 @@ RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 RIVAL_PYTHON = os.path.join("build", "rivals", "bin", "python")
 
-CONTEXTS = [["attention", "-t", "1,2", "--context", context, "--gqa", "1,4,8", "--layouts",
-             "f16,u4,u3,u2"] for context in ("1K", "4K", "64K", "128K")]
+WIDTHS = "u4,u3,u2,u4/u2,u2/u4"
+CONTEXTS = [["attention", "--context", context, "--gqa", "1,4,8", "--layouts", layouts]
+            for context in ("1K", "4K", "16K", "64K", "128K")
+            for layouts in (WIDTHS, "u8,s8,s4,c4gt,c3gt,c2gt")]
 PLANS = "f16 q8_0 q4_0 mikv-4 mikv rtn2"
 SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
-    "attention": ([["attention", "-t", "1,2", "--layouts", layouts] for layouts in
-                   ("u4,u3,u2,u4/u2,u2/u4", "u8,s8,s4", "c4gt,c3gt,c2gt")], ""),
+    "attention": ([["attention", "--layouts", layouts] for layouts in
+                   (WIDTHS, "u8,s8,s4", "c4gt,c3gt,c2gt")], ""),
     "attention-contexts": (CONTEXTS, ""),
-    "memory": ([["memory", "-t", "1,2"]], ""),
+    "attention-groups": ([["attention", "-t", "1", "--layouts", layouts] for layouts in
+                          ("u4g32,u4gt,u3g32,u3gt,u2g32,u2gt", "u8/u4,s8/s4,u4/u3,c4gt/c2gt")], ""),
+    "attention-exact": ([["attention", "-t", "1", "--at", "exact"]], ""),
+    "attention-isas": ([["attention", "-t", "1", "--isas", "avx2,avx512,avx512vnni", "--layouts",
+                         "u8,u4,u3,u2"]], ""),
+    "memory": ([["memory"]], ""),
     "compress": ([["compress", "--parts", part, "--plans",
                    "q8_0 q4_0 rtn2 mikv-4 mikv mikv-c aqua2 keep2"] for part in
                   ("encode", "prompt", "slices", "scores", "reads", "crush")], ""),
     "decode": ([["decode", "-t", "1", "--depths", "0,1K,1792"]], "*"),
-    "decode-random": ([["decode", "--random", "-t", "1", "--depths", f"0,{depth}", "--rounds",
-                        rounds, "--steps", "8", "--rival-steps", "1", "--plans", plans]
-                       for depth, rounds, plans in (
-                           ("4K", "5", PLANS), ("16K", "5", PLANS),
-                           ("32K", "2", "f16 q8_0 q4_0"), ("32K", "2", "mikv-4 mikv rtn2"))],
-                      "llama_cpp"),
+    "decode-random": ([["decode", "--random", "-t", "1", "--depths", f"0,{depth}", "--steps", "8",
+                        "--rival-steps", "1", "--plans", PLANS]
+                       for depth in ("4K", "8K", "16K", "32K")], "llama_cpp"),
     "decode-steal": ([["decode", "--random", "-t", "2", "--depths", "0,4K",
                        "--plans", "f16 q4_0 mikv", "--steal"]], ""),
 }
 # What tells rows of one list apart; parts repeat those of f16 and of depth 0.
-NAMES = ("layout_k", "layout_v", "context", "gqa_ratio", "head_dim", "threads", "engine", "mode",
+NAMES = ("isa", "layout_k", "layout_v", "context", "gqa_ratio", "head_dim", "threads", "engine", "mode",
          "depth", "what", "plan", "phase", "queries", "rows", "bytes", "block_bytes", "tokens")
 
 
@@ -100,6 +104,9 @@ def merged(result, part):
     if "rivals" in part:
         result["rivals"] = part["rivals"]
     result["command"] += "; " + part["command"]
+    result["rounds"] = min(result["rounds"], part["rounds"])
+    result["machine"]["load_average"] = max(each["machine"].get("load_average", 0)
+                                            for each in (result, part))
     return result
 
 

@@ -24,10 +24,6 @@ KVKEEP = os.path.join("build", "release", "kvkeep")
 
 EVICTION = "h2o snapkv streaming random"
 EQUAL = "lines kld passkey"
-# Keys at 3 bits, values at 2, and few exact rows: near the bytes of rtn2.
-THREE_BITS = ("mikv-c:low.k=u3gt,low.v=u2gt", "mikv-int4:low.k=u3gt,low.v=u2gt,transform=centre",
-              "scorer=h2o;budget=uniform:keep=0.02;high=f16;low=grid:k=c3,v=c2;"
-              "transform=centre+hadamard:signs=1")
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": ("ppl kld lines passkey", [],
               f"f16 mikv-4 mikv mikv-c mikv-int8 mikv-int4 rtn2 {EVICTION}"),
@@ -47,9 +43,10 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                     "f16 rtn4 mikv-c mikv-c:transform=centre mikv-c:transform=none "
                     "mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,transform=none"),
     "paired-rtn3": (EQUAL, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
-                    f"f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4 {EVICTION}"),
+                    f"f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4 mikv-g:low.k=c4,low.v=c3 "
+                    f"{EVICTION}"),
     "paired-rtn2": (EQUAL, ["--at-bytes", "3.04", "--samples", "40", "--limit", "8192"],
-                    f"f16 rtn2 {' '.join(THREE_BITS)} {EVICTION}"),
+                    f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
     "mikv-parts": ("kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
                    "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
@@ -61,8 +58,6 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                   "mikv-int4:high.k=u4gt,low.k=u4gt,transform=centre "
                   "mikv-int8:keep=0.1,low.k=u4gt,transform=centre mikv-c:transform=none "
                   "mikv-c:transform=centre mikv-c mikv-c:keep=0.05,low=u4gt h2o:keep=0.33"),
-    "bytes-rtn3": (EQUAL, ["--at-bytes", "4.04"],
-                   f"f16 rtn3 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre {EVICTION}"),
     "bytes-mikv": (EQUAL, ["--at-bytes", "6.09"],
                    f"f16 mikv mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 {EVICTION}"),
     "selectors": ("kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],

@@ -5,7 +5,10 @@ import os
 from common import load, provenance, table
 
 ATTENTION = (("bench-attention.json", "Decode attention, layout by layout"),
-             ("bench-attention-contexts.json", "Contexts and groups of query heads"))
+             ("bench-attention-contexts.json", "Contexts and groups of query heads"),
+             ("bench-attention-groups.json", "Groups of quantization, mixed pairs"),
+             ("bench-attention-exact.json", "Codes widened to float32 (`attend=exact`)"),
+             ("bench-attention-isas.json", "Instruction sets in turn"))
 DECODE = (("bench-decode.json", "The embedded model"),
           ("bench-decode-random.json", "Random weights: 8 layers, 32/8 heads of 128 channels"),
           ("bench-decode-steal.json", "With one of two cores taken away"))
@@ -34,7 +37,8 @@ def tokens(count):
 
 def section(result, title, parts):
     load_average = result["machine"].get("load_average")
-    note = "" if load_average is None else f" Load average before the run: {load_average:.1f}."
+    note = "" if load_average is None else f" Load average before it: {load_average:.1f}."
+    note += f" {result['rounds']} rounds." if "rounds" in result else ""
     stopped = " The run was stopped before its end." if result.get("interrupted") else ""
     return "\n\n".join([f"### {title}", provenance(result) + note + stopped] + parts)
 
@@ -44,14 +48,15 @@ def attention(result, title):
     threads = sorted({row["threads"] for row in rows})
     groups = {}
     for row in rows:
-        key = (row["context"], row["gqa_ratio"], row["head_dim"], layouts(row))
+        key = (row["isa"], row["context"], row["gqa_ratio"], layouts(row))
         groups.setdefault(key, {})[row["threads"]] = row
-    titles = ["context:", "gqa:", "keys/values"]
+    several = len({row["isa"] for row in rows}) > 1
+    titles = ["kernels"] * several + ["context:", "gqa:", "keys/values"]
     for count in threads:
         titles += [f"ns a kv token, {count} thr.:", "GB/s:", "of read:", "x f16:"]
     lines = []
-    for (context, gqa, _, name), by_threads in groups.items():
-        line = [tokens(context), gqa, f"`{name}`"]
+    for (isa, context, gqa, name), by_threads in groups.items():
+        line = [isa] * several + [tokens(context), gqa, f"`{name}`"]
         for count in threads:
             row = by_threads[count]
             line += [spread(row, "ns_per_kv_token", 1), f"{row['gb_per_s']:.1f}",
@@ -69,10 +74,11 @@ def memory(result):
                   [[f"{size // 1024} KiB"] + [rate[size, count] for count in counts]
                    for size in sizes])
     second = table(["blocks of", "bytes:", "threads:", "on huge pages:", "sequential GB/s:",
-                    "head by head:", "random:"],
+                    "head by head:", "extents at random:", "blocks at random:"],
                    [[f"`{layouts(row)}`", row["block_bytes"], row["threads"],
                      f"{100 * row['huge_page_share']:.0f} %", f"{row['sequential_gb_per_s']:.1f}",
-                     f"{row['by_head_of_sequential']:.2f}", spread(row, "random_of_sequential", 2)]
+                     f"{row['by_head_of_sequential']:.2f}", spread(row, "extents_of_sequential", 2),
+                     spread(row, "random_of_sequential", 2)]
                     for row in blocks])
     return section(result, "Memory", [first, "Blocks of 64 tokens from the pool, as shares of the "
                                       "sequential rate:", second])

@@ -4,12 +4,13 @@ eval-suite.json        the presets, each with its own bytes
 eval-predicted.json    the presets of grids, cross-layer prediction and representatives
 eval-uniform.json      every token at the same bits
 eval-keys.json         keys of the low tier at more bits than its values
-eval-bytes-*.json      plans at equal bytes (--at-bytes): those of rtn4, rtn3 and mikv
+eval-bytes-*.json      plans at equal bytes (--at-bytes): those of rtn4 and mikv
 eval-paired-*.json     the same with more questions, and differences on the same questions
 eval-tasks.json        the other tasks
 eval-sensitivity.json  a grid of plans: scorer x keep x bits x group of the low tier
 """
 
+import math
 import re
 
 import common
@@ -34,6 +35,15 @@ def divergence(metrics):
     return text + (f" [{metrics['low']:.4f}, {metrics['high']:.4f}]" if "low" in metrics else "")
 
 
+def perplexity(metrics):
+    """With what it is above that of f16, on the same stretches: 22.73 [+0.10, +0.28] %."""
+    text = f"{metrics['ppl']:.2f}"
+    if "nll_vs_f16_low" not in metrics:
+        return text
+    low, high = (100 * (math.exp(metrics[f"nll_vs_f16_{end}"]) - 1) for end in ("low", "high"))
+    return f"{text} [{low:+.2f}, {high:+.2f}] %"
+
+
 def percent(name):
     return lambda metrics: f"{100 * metrics[name]:.1f} %"
 
@@ -43,11 +53,12 @@ def answers(title):
 
 
 # Beside the accuracy of a task with questions, in sets that compare plans question by question.
+# Less is better.
 ANSWER_NLL = ("nats an answer:", number("answer_nll", 3))
 
 
 COLUMNS = {
-    "ppl": [("ppl:", number("ppl", 2))],
+    "ppl": [("ppl:", perplexity)],
     "kld": [("KLD mean:", divergence), ("p99:", number("p99", 3)),
             ("argmax changed:", percent("top1_changed"))],
     "lines": answers("lines") + [("answers in high tier:", percent("answer_in_high"))],
@@ -147,7 +158,8 @@ def by_depth(result, task):
 def suite(result):
     return section(result, "Quality of the presets",
                    "Every preset at its own size. Bits are per cached value, everything counted, "
-                   "at the end of the first task; window is the newest tokens that are "
+                   "at the end of the first task; beside a perplexity stands the interval of what it is "
+                   "above that of `f16`; window is the newest tokens that are "
                    "pinned exact then. The question comes after the compression.",
                    pivot(result) + by_depth(result, "lines") + by_depth(result, "passkey"))
 
@@ -239,8 +251,7 @@ def cell(rows, place, show, heat):
 PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
          "eval-uniform.json": uniform, "eval-keys.json": keys,
          "eval-bytes-rtn4.json": at_bytes, "eval-paired-rtn4.json": at_bytes,
-         "eval-paired-rtn3.json": at_bytes,
-         "eval-bytes-rtn3.json": at_bytes,
+         "eval-paired-rtn3.json": at_bytes, "eval-paired-rtn2.json": at_bytes,
          "eval-bytes-mikv.json": at_bytes, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 

@@ -31,6 +31,19 @@ class Quality(unittest.TestCase):
         self.assertIn("`ppl` 6,144 scored tokens of up to 2048 tokens; `lines` 20 samples", text)
         self.assertIn("By `kvkeep eval` on a cpu", text)
 
+    def test_perplexity_has_its_interval_above_f16(self):
+        metrics = {"ppl": 22.68, "nll_vs_f16_low": 0.001, "nll_vs_f16_high": -0.0002}
+        self.assertEqual(quality.perplexity(metrics), "22.68 [+0.10, -0.02] %")
+
+    def test_differences_stand_beside_what_they_are_of(self):
+        versus = {"plan": "rtn4", "low": -0.02, "high": 0.01, "nll_low": -0.125, "nll_high": 0.25}
+        lines = {**row("lines", "mikv", "", {"samples": 20}, {**LINES, "answer_nll": 0.5}),
+                 "versus": versus}
+        text = quality.pivot(result(lines))
+        self.assertIn("| lines | answers in high tier | above `rtn4` | nats an answer | "
+                      "above `rtn4` |", text)
+        self.assertIn("| 25.0 % | [-0.020, +0.010] | 0.500 | [-0.125, +0.250] |", text)
+
     def test_depths(self):
         cells = [{"length": 2048, "depth": 0.1, "value": 1, "n": 1},
                  {"length": 1024, "depth": 0.1, "value": 0.5, "n": 3},

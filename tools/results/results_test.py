@@ -29,6 +29,15 @@ class Document(unittest.TestCase):
         self.assertEqual(common.table(["plan", "ppl:"], [["f16", 1.5]]),
                          "| plan | ppl |\n|---|---:|\n| f16 | 1.5 |")
 
+    def test_a_bar_just_missed_does_not_look_met(self):
+        self.assertEqual(performance.figure(0.7487, 0.75), "0.749")
+        self.assertEqual(performance.figure(0.74996, 0.75), "0.7500")
+        self.assertEqual(performance.figure(0.81, 0.75), "0.81")
+
+    def test_parts_without_marks_are_refused(self):
+        with self.assertRaises(ValueError):
+            common.written("prose", "name", "body")
+
     def test_decode_beside_rivals(self):
         def row(engine, depth, **more):
             spreads = {key + end: 2.0 for key in ("tokens_per_s", "ns_per_kv_token")

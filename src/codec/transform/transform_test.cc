@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "codec/rtn.h"
 #include "codec/transform/waves.h"
 
 namespace kvkeep {
@@ -164,6 +165,53 @@ TEST(Balance, EvensOutOutlierChannels) {
   for (size_t c = 0; c < 8; ++c) EXPECT_NEAR(std::fabs(key[c]), 1.0f, 1e-3f) << c;
   EXPECT_NEAR(q[3], 1.0f, 1e-3f);
   EXPECT_EQ(q[5], 0.0f);
+}
+
+// Root mean square error of q . k for keys at 2 bits; transform may be null.
+double two_bit_logit_error(const Transform* transform, const std::vector<float>& keys,
+                           const std::vector<float>& queries, int d) {
+  const PartShape shape = part_shape({LayoutId::u2, kGroupHalf}, d);
+  double error = 0;
+  size_t n = 0;
+  for (size_t t = 0; t < keys.size(); t += static_cast<size_t>(d)) {
+    std::vector<float> key(keys.begin() + static_cast<ptrdiff_t>(t),
+                           keys.begin() + static_cast<ptrdiff_t>(t) + d);
+    if (transform) transform->forward_key({}, key.data(), 0);
+    RowCodes codes;
+    rtn_quantize(shape, key.data(), &codes);
+    rtn_dequantize(shape, codes, key.data());
+    for (size_t row = 0; row < queries.size(); row += static_cast<size_t>(d), ++n) {
+      std::vector<float> q(queries.begin() + static_cast<ptrdiff_t>(row),
+                           queries.begin() + static_cast<ptrdiff_t>(row) + d);
+      double exact = 0, coded = 0;
+      for (size_t c = 0; c < q.size(); ++c) exact += static_cast<double>(q[c]) * keys[t + c];
+      if (transform) transform->query({}, q.data(), 1, d);
+      for (size_t c = 0; c < q.size(); ++c) coded += static_cast<double>(q[c]) * key[c];
+      error += (coded - exact) * (coded - exact);
+    }
+  }
+  return std::sqrt(error / static_cast<double>(n));
+}
+
+// Two outlier channels of 128 widen the steps of their whole groups.
+TEST(Balance, HalvesTheErrorOfTwoBitLogitsWhereKeysHaveOutliers) {
+  constexpr int kDim = 128, kKeys = 200, kQueries = 20;
+  TransformContext context{1, 1, kDim, 64, {}};
+  context.rope.dim = kDim;
+  Rng rng(4);
+  std::vector<float> keys(kKeys * kDim), queries(kQueries * kDim), query_max(kDim);
+  for (size_t i = 0; i < keys.size(); ++i)
+    keys[i] = rng.normal() * (i % kDim == 10 || i % kDim == 90 ? 16.0f : 1.0f);
+  for (size_t i = 0; i < queries.size(); ++i) {
+    queries[i] = rng.normal();
+    query_max[i % kDim] = std::max(query_max[i % kDim], std::fabs(queries[i]));
+  }
+  const std::vector<int32_t> positions(kKeys);
+  const auto balance =
+      make_transform(Plan::parse("mikv:transform=balance")->slot("transform"), context);
+  balance->fit({}, {keys, positions, query_max});
+  EXPECT_LT(two_bit_logit_error(balance.get(), keys, queries, kDim),
+            0.5 * two_bit_logit_error(nullptr, keys, queries, kDim));
 }
 
 }  // namespace

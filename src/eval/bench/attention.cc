@@ -27,22 +27,24 @@ struct Subject {
   Pieces pieces;
 };
 
-// One row to be: a cache read by one number of heads and threads.
+// One row to be: a cache read by one number of heads and threads, under one instruction set.
 struct Case {
   Subject* subject;
   ThreadPool* pool;
+  const KernelTable* isa;
   int gqa_ratio;
   DecodeAttention attention;
-  AlignedBuffer<float> q, out;
-  std::vector<double> read, attend;  // seconds a step, by round
+  AlignedBuffer<float> q = {}, out = {};
+  std::vector<double> read = {}, attend = {};  // seconds a step, by round
 };
 
-Pieces pieces_of(const SyntheticCache& cache) {
+// The blocks of the layouts in question; not those of the one exact row that coded caches have.
+Pieces pieces_of(const SyntheticCache& cache, bool exact) {
   Pieces pieces;
   const SyntheticShape& shape = cache.shape();
   for (int layer = 0; layer < shape.layers; ++layer)
     for (int head = 0; head < shape.kv_heads; ++head)
-      for (int level = 0; level < cache.cache().levels(); ++level) {
+      for (int level = exact ? 0 : 1; level < cache.cache().levels(); ++level) {
         const Tier& tier = cache.cache().tier(layer, head, level);
         for (int b = 0; b < tier.blocks(); ++b) {
           if (b % kItemBlocks == 0) pieces.emplace_back();
@@ -80,23 +82,18 @@ Result<std::vector<Subject>> make_subjects(const AttentionOptions& options,
     auto cache = SyntheticCache::make(
         *plan, {layers_for(options, pair, head_dim, context), options.kv_heads, head_dim, context});
     if (!cache) return tl::unexpected(cache.error());
-    auto pieces = pieces_of(**cache);
+    auto pieces = pieces_of(**cache, pair.exact());
     subjects.push_back({pair, *std::move(cache), std::move(pieces)});
   }
   return subjects;
 }
 
-std::unique_ptr<Case> make_case(Subject* subject, int gqa_ratio, ThreadPool* pool) {
+std::unique_ptr<Case> make_case(Subject* subject, int gqa_ratio, ThreadPool* pool,
+                                const KernelTable* isa) {
   const SyntheticShape& shape = subject->cache->shape();
   const HeadCounts heads{shape.kv_heads, gqa_ratio, shape.head_dim};
-  auto made = std::unique_ptr<Case>(new Case{subject,
-                                             pool,
-                                             gqa_ratio,
-                                             DecodeAttention(&subject->cache->pipeline(), heads),
-                                             {},
-                                             {},
-                                             {},
-                                             {}});
+  auto made = std::unique_ptr<Case>(
+      new Case{subject, pool, isa, gqa_ratio, DecodeAttention(&subject->cache->pipeline(), heads)});
   const auto count = static_cast<size_t>(shape.kv_heads * gqa_ratio);
   const auto rows = random_rows(count, shape.head_dim, 3);
   made->q.resize(rows.size());
@@ -126,19 +123,15 @@ double attend_step(Case* c) {
 AttentionRow row_of(const Case& c, const Case& exact) {
   const SyntheticShape& shape = c.subject->cache->shape();
   const SyntheticShape& exact_shape = exact.subject->cache->shape();
-  AttentionRow row{c.subject->layouts,
-                   shape.head_dim,
-                   c.gqa_ratio,
-                   shape.kv_heads,
-                   shape.layers,
-                   shape.tokens,
-                   c.pool->size(),
-                   c.subject->cache->part_bytes(),
-                   {},
-                   {},
-                   {},
-                   {},
-                   {}};
+  AttentionRow row{.layouts = c.subject->layouts,
+                   .head_dim = shape.head_dim,
+                   .gqa_ratio = c.gqa_ratio,
+                   .kv_heads = shape.kv_heads,
+                   .layers = shape.layers,
+                   .context = shape.tokens,
+                   .threads = c.pool->size(),
+                   .isa = c.isa->name,
+                   .kv_bytes = c.subject->cache->part_bytes()};
   const auto tokens = [](const SyntheticShape& of) {
     return static_cast<double>(of.layers) * of.kv_heads * of.tokens;
   };
@@ -163,6 +156,7 @@ bool run_rounds(const std::vector<std::unique_ptr<Case>>& cases, int rounds,
                 const std::function<bool()>& tick) {
   for (int round = -1; round < rounds; ++round) {  // the first one warms up
     for (const auto& c : cases) {
+      const KernelsInUse use(*c->isa);
       const double read = read_step(*c), attend = attend_step(c.get());
       if (!tick()) {
         for (const auto& other : cases) {
@@ -203,7 +197,9 @@ Result<AttentionResult> bench_attention(const AttentionOptions& options,
   std::vector<std::unique_ptr<ThreadPool>> pools;
   for (int threads : options.threads) pools.push_back(std::make_unique<ThreadPool>(threads));
   const size_t groups = options.head_dims.size() * options.contexts.size();
-  const size_t variants = options.gqa_ratios.size() * pools.size();
+  auto isas = options.isas;
+  if (isas.empty()) isas.push_back(&kernels());
+  const size_t variants = options.gqa_ratios.size() * pools.size() * isas.size();
   const auto total = static_cast<double>(groups * variants * layouts.size()) * (options.rounds + 1);
   double done = 0;
   const auto tick = [&] { return !progress || progress(++done, total); };
@@ -215,9 +211,10 @@ Result<AttentionResult> bench_attention(const AttentionOptions& options,
       if (!subjects) return tl::unexpected(subjects.error());
       std::vector<std::unique_ptr<Case>> cases;
       for (const auto& pool : pools)
-        for (int gqa_ratio : options.gqa_ratios)
-          for (Subject& subject : *subjects)
-            cases.push_back(make_case(&subject, gqa_ratio, pool.get()));
+        for (const KernelTable* isa : isas)
+          for (int gqa_ratio : options.gqa_ratios)
+            for (Subject& subject : *subjects)
+              cases.push_back(make_case(&subject, gqa_ratio, pool.get(), isa));
       result.interrupted = !run_rounds(cases, options.rounds, tick);
       for (size_t i = 0; i < cases.size(); ++i)  // the f16 case leads each set of layouts
         if (!cases[i]->attend.empty())

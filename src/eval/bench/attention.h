@@ -2,8 +2,8 @@
 //
 // One step attends over all layers of a cache that is several times larger than the last-level
 // cache. Times are processor time with one thread and wall time with more. In every round each case
-// takes its turn: a plain read of its bytes, then the attention. The f16 cache takes part in every
-// round, so "faster than f16" is a ratio inside rounds.
+// takes its turn, under each instruction set: a plain read of its bytes, then the attention. The
+// f16 cache takes part in every round, so "faster than f16" is a ratio inside rounds.
 #pragma once
 
 #include <string>
@@ -12,6 +12,7 @@
 #include "eval/bench/measure.h"
 #include "eval/bench/synthetic.h"
 #include "eval/report.h"
+#include "kernels/kernel_table.h"
 #include "kvkeep/progress.h"
 
 namespace kvkeep::bench {
@@ -20,7 +21,8 @@ struct AttentionOptions {
   std::vector<LayoutPair> layouts;  // f16 is always measured too
   std::vector<int> contexts = {16384}, gqa_ratios = {4}, head_dims = {128}, threads = {1};
   int kv_heads = 8, rounds = 7;
-  size_t least_bytes = 0;   // of keys and values a case reads in one step
+  std::vector<const KernelTable*> isas = {};  // empty: the selected one
+  size_t least_bytes = 0;                     // of keys and values a case reads in one step
   std::string attend = {};  // a method of the plan's slot `attend`; empty: the plan's default
 };
 
@@ -30,10 +32,11 @@ std::vector<LayoutPair> default_layouts();
 struct AttentionRow {
   LayoutPair layouts;
   int head_dim = 0, gqa_ratio = 0, kv_heads = 0, layers = 0, context = 0, threads = 0;
+  std::string isa = {};
   size_t kv_bytes = 0;  // keys and values of one step
-  Spread ns;            // one token of one kv_head, all q_heads of its group
-  Spread gb_per_s, read_gb_per_s, fraction_of_read;
-  Spread speed_up_over_f16;  // in time, same rounds
+  Spread ns = {};       // one token of one kv_head, all q_heads of its group
+  Spread gb_per_s = {}, read_gb_per_s = {}, fraction_of_read = {};
+  Spread speed_up_over_f16 = {};  // in time, same rounds and instruction set
 };
 
 struct AttentionResult {

@@ -3,25 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/bench/attention.h"
+#include "eval/bench/spread_report.h"
 #include "eval/table.h"
-#include "kernels/isa.h"
 
 namespace kvkeep::bench {
-namespace {
-
-void add_spread(Json* json, const std::string& name, const Spread& spread) {
-  (*json)[name] = spread.median;
-  (*json)[name + "_min"] = spread.min;
-  (*json)[name + "_max"] = spread.max;
-}
-
-std::string range(const Spread& spread, int digits) {
-  return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", spread.median, digits, spread.min, digits,
-                     spread.max, digits);
-}
-
-}  // namespace
-
 Json attention_json(const std::vector<AttentionRow>& rows) {
   Json array = Json::array();
   for (const AttentionRow& row : rows) {
@@ -33,7 +18,7 @@ Json attention_json(const std::vector<AttentionRow>& rows) {
                  {"layers", row.layers},
                  {"context", row.context},
                  {"threads", row.threads},
-                 {"isa", kernels().name},
+                 {"isa", row.isa},
                  {"kv_bytes", row.kv_bytes}};
     add_spread(&json, "ns_per_kv_token", row.ns);
     add_spread(&json, "gb_per_s", row.gb_per_s);
@@ -46,18 +31,16 @@ Json attention_json(const std::vector<AttentionRow>& rows) {
 }
 
 std::string attention_text(const std::vector<AttentionRow>& rows) {
-  Table table({"<layout", "head_dim", "gqa", "context", "threads", "ns a token (min-max)", "GB/s",
-               "read GB/s", "of read (min-max)", "x f16 (min-max)"});
+  Table table({"<layout", "<kernels", "head_dim", "gqa", "context", "threads",
+               "ns a token (min-max)", "GB/s", "read GB/s", "of read (min-max)",
+               "x f16 (min-max)"});
   for (const AttentionRow& row : rows)
-    table.add({row.layouts.name(), std::to_string(row.head_dim), std::to_string(row.gqa_ratio),
-               grouped(row.context), std::to_string(row.threads), range(row.ns, 1),
-               fmt::format("{:.1f}", row.gb_per_s.median),
+    table.add({row.layouts.name(), row.isa, std::to_string(row.head_dim),
+               std::to_string(row.gqa_ratio), grouped(row.context), std::to_string(row.threads),
+               range(row.ns, 1), fmt::format("{:.1f}", row.gb_per_s.median),
                fmt::format("{:.1f}", row.read_gb_per_s.median), range(row.fraction_of_read, 2),
                range(row.speed_up_over_f16, 2)});
-  return fmt::format(
-             "decode attention from memory, kernels {}: ns for one token of one kv_head, medians "
-             "over rounds\n",
-             kernels().name) +
+  return "decode attention from memory: ns for one token of one kv_head, medians over rounds\n" +
          table.text();
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/table.h"
+#include "kernels/isa.h"
 
 namespace kvkeep::bench {
 namespace {
@@ -21,10 +22,11 @@ constexpr LayoutBar kLayoutBars[] = {{LayoutId::f16, 0.75, 0.80, 0},
                                      {LayoutId::u3, 0.45, 0.70, 3.0},
                                      {LayoutId::u2, 0.38, 0.60, 3.5}};
 constexpr double kMixedPairs = 1.10;  // time over the mean of the two symmetric pairs
+constexpr double kNarrow = 2.5;       // time with AVX2 over that with AVX-512
 
 bool same_setting(const AttentionRow& a, const AttentionRow& b) {
   return a.context == b.context && a.threads == b.threads && a.head_dim == b.head_dim &&
-         a.gqa_ratio == b.gqa_ratio;
+         a.gqa_ratio == b.gqa_ratio && a.isa == b.isa;
 }
 
 void add_layout_bars(const AttentionRow& row, std::vector<Bar>* bars) {
@@ -55,6 +57,20 @@ void add_mixed_bar(const AttentionRow& row, const std::vector<AttentionRow>& row
        row.threads, kMixedPairs, row.ns.median / (ns / 2), true});
 }
 
+// Of an AVX2 row: the same read with the selected instruction set, if that is AVX-512.
+void add_narrow_bar(const AttentionRow& row, const std::vector<AttentionRow>& rows,
+                    std::vector<Bar>* bars) {
+  const std::string wide = kernels().name;
+  if (row.isa != "avx2" || !wide.starts_with("avx512")) return;
+  AttentionRow like = row;
+  like.isa = wide;
+  for (const AttentionRow& other : rows)
+    if (same_setting(like, other) && other.layouts == row.layouts)
+      bars->push_back({fmt::format("{}, {} tokens: time with {} over {}", row.layouts.name(),
+                                   row.context, row.isa, wide),
+                       row.threads, kNarrow, row.ns.median / other.ns.median, true});
+}
+
 }  // namespace
 
 std::vector<Bar> attention_bars(const std::vector<AttentionRow>& rows) {
@@ -63,6 +79,8 @@ std::vector<Bar> attention_bars(const std::vector<AttentionRow>& rows) {
     if (row.head_dim != 128 || row.gqa_ratio != 4 || row.threads > 2 ||
         row.kv_bytes < 4 * last_level_cache_bytes())
       continue;
+    add_narrow_bar(row, rows, &bars);
+    if (row.isa != kernels().name) continue;
     add_layout_bars(row, &bars);
     add_mixed_bar(row, rows, &bars);
   }

@@ -102,10 +102,21 @@ TEST(Bars, KnowWhichWay) {
   AttentionRow row;
   row.head_dim = 128, row.gqa_ratio = 4, row.threads = 1, row.context = 16384;
   row.kv_bytes = 4 * last_level_cache_bytes();
+  row.isa = kernels().name;
   row.fraction_of_read.median = 0.5;
   const AttentionRow rows[] = {row};
   ASSERT_EQ(attention_bars({rows, rows + 1}).size(), 1u);
   EXPECT_FALSE(attention_bars({rows, rows + 1})[0].met());
+  row.ns.median = 10;
+  AttentionRow narrow = row;
+  narrow.isa = "avx2";
+  narrow.ns.median = 26;
+  if (row.isa.starts_with("avx512")) {
+    const auto bars = attention_bars({row, narrow});
+    ASSERT_EQ(bars.size(), 2u);  // the narrow row has one bar, its time
+    EXPECT_EQ(bars[1].measured, 2.6);
+    EXPECT_FALSE(bars[1].met());
+  }
   row.kv_bytes -= 1;  // it might come from the cache
   EXPECT_TRUE(attention_bars({row}).empty());
 }

@@ -12,7 +12,6 @@ namespace kvkeep::bench {
 namespace {
 
 constexpr int kHeadDim = 128, kGqa = 4;
-constexpr int kPromptRounds = 3;  // whole prompts are long, and processor time is steady
 
 // Rows that go down at once: a prompt's, or, while decoding, those of as many batches as fill a
 // block, each when as many new rows have come.
@@ -196,7 +195,7 @@ Result<bool> bench_prompt(const CompressOptions& options, const Model& model, co
   const auto tokens = random_tokens(model.info().vocab, n, 1);
   const size_t plans = options.plans.size();
   std::vector<std::vector<double>> shares(plans), seconds(plans);
-  for (int round = 0; round < kPromptRounds; ++round)
+  for (int round = 0; round < options.rounds; ++round)
     for (size_t i = 0; i < plans; ++i) {
       const auto plan = Plan::parse(options.plans[i]);
       if (!plan) return tl::unexpected(plan.error());
@@ -290,7 +289,7 @@ Result<CompressResult> bench_compress(const CompressOptions& options, const Mode
   const auto ticks = [&](const char* part, size_t n) { return options.wants(part) ? n : 0; };
   const auto total = static_cast<double>(
       ticks("encode", rounds * 2 * layouts) +
-      ticks("prompt", kPromptRounds * options.plans.size()) +
+      ticks("prompt", static_cast<size_t>(options.rounds) * options.plans.size()) +
       ticks("slices", rounds * options.slices.size() * (layouts + 1)) +
       ticks("scores", rounds * 2 * std::size(kScorePlans) * options.contexts.size()) +
       ticks("reads", rounds * chunk_read_plans().size() * options.contexts.size()) +

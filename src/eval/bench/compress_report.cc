@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/bench/compress.h"
+#include "eval/bench/spread_report.h"
 #include "eval/table.h"
 
 namespace kvkeep::bench {
@@ -15,17 +16,6 @@ struct EncodeBar {
 constexpr EncodeBar kEncodeBars[] = {{LayoutId::u4, 1.0}, {LayoutId::u3, 0.7}, {LayoutId::u2, 0.7}};
 constexpr double kPromptBar = 0.05, kSliceBar = 0.5, kScoreBar = 0.05;
 constexpr double kCrushMs = 1.0, kCrushShare = 0.005;
-
-void add_spread(Json* json, const std::string& name, const Spread& spread) {
-  (*json)[name] = spread.median;
-  (*json)[name + "_min"] = spread.min;
-  (*json)[name + "_max"] = spread.max;
-}
-
-std::string range(const Spread& s, int digits, double factor = 1) {
-  return fmt::format("{:.{}f} ({:.{}f} to {:.{}f})", factor * s.median, digits, factor * s.min,
-                     digits, factor * s.max, digits);
-}
 
 Json layouts_json(const LayoutPair& pair) {
   return {{"layout_k", layout_name(pair.k)}, {"layout_v", layout_name(pair.v)}};

@@ -4,6 +4,7 @@
 
 #include "eval/bench/contender.h"
 #include "eval/bench/decode.h"
+#include "eval/bench/spread_report.h"
 #include "eval/table.h"
 
 namespace kvkeep::bench {
@@ -13,18 +14,8 @@ constexpr double kRivalBar = 10, kStealBar = 2;
 constexpr const char* kBarRival = "llama.cpp";
 constexpr int kRivalDepth = 16384;
 
-void add_spread(Json* json, const std::string& name, const Spread& spread) {
-  (*json)[name] = spread.median;
-  (*json)[name + "_min"] = spread.min;
-  (*json)[name + "_max"] = spread.max;
-}
-
-std::string range(const Spread& s, int digits) {
-  return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", s.median, digits, s.min, digits, s.max, digits);
-}
-
 std::string range(const std::optional<Spread>& s, int digits) {
-  return s ? range(*s, digits) : std::string();
+  return s ? bench::range(*s, digits) : std::string();
 }
 
 std::string times_of(const DecodeRow& row, const std::string& engine) {

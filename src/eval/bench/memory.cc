@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/rng.h"
+#include "eval/bench/spread_report.h"
 #include "eval/table.h"
 
 namespace kvkeep::bench {
@@ -82,21 +83,26 @@ double read_blocks(ThreadPool& pool, const Order& order, size_t bytes) {
   return 1e-9 * static_cast<double>(order.size() * bytes) / seconds;
 }
 
-// The three orders of the blocks of a cache that grew token by token. Random is the order of what
-// lies together: the extents of the tiers, and the blocks that stand in none yet.
+// The orders of the blocks of a cache that grew token by token. Extents: what lies together stays
+// so, the extents of the tiers and the blocks that stand in none yet; random: block by block.
 struct Orders {
-  Order sequential, by_head, random;
+  Order sequential, by_head, extents, random;
 };
 
-Order shuffled_pieces(const Order& by_head, size_t block_bytes) {
+template <class T>
+void shuffle(std::vector<T>* items) {
+  Rng rng(1);
+  for (size_t i = items->size(); i > 1; --i) std::swap((*items)[i - 1], (*items)[rng.below(i)]);
+}
+
+Order shuffled_extents(const Order& by_head, size_t block_bytes) {
   std::vector<std::pair<size_t, size_t>> pieces;  // first and last + 1 of blocks side by side
   for (size_t i = 0; i < by_head.size(); ++i)
     if (i > 0 && by_head[i] == by_head[i - 1] + block_bytes)
       pieces.back().second = i + 1;
     else
       pieces.push_back({i, i + 1});
-  Rng rng(1);
-  for (size_t i = pieces.size(); i > 1; --i) std::swap(pieces[i - 1], pieces[rng.below(i)]);
+  shuffle(&pieces);
   Order order;
   for (const auto& [first, end] : pieces)
     for (size_t i = first; i < end; ++i) order.push_back(by_head[i]);
@@ -118,7 +124,9 @@ Orders grow(Sequence* cache, size_t blocks) {
       orders.by_head.push_back(cache->tier(0, head, level).k_part(b));
   orders.sequential = orders.by_head;
   std::sort(orders.sequential.begin(), orders.sequential.end());
-  orders.random = shuffled_pieces(orders.by_head, cache->tier(0, 0, level).shape().block_bytes());
+  orders.extents = shuffled_extents(orders.by_head, cache->tier(0, 0, level).shape().block_bytes());
+  orders.random = orders.by_head;
+  shuffle(&orders.random);
   return orders;
 }
 
@@ -163,17 +171,19 @@ Result<bool> add_blocks(const LayoutPair& layouts, const MemoryOptions& options,
   const double share = static_cast<double>(huge_page_bytes() - std::min(huge, huge_page_bytes())) /
                        static_cast<double>(cache.resident_bytes());
   for (const auto& pool : pools) {
-    std::vector<double> sequential, by_head, random;
+    std::vector<double> sequential, by_head, extents, random;
     for (int round = -1; round < options.rounds; ++round) {
       const double s = read_blocks(*pool, orders.sequential, bytes);
       const double h = read_blocks(*pool, orders.by_head, bytes);
+      const double e = read_blocks(*pool, orders.extents, bytes);
       const double r = read_blocks(*pool, orders.random, bytes);
       if (!tick()) return false;
       if (round < 0) continue;
-      sequential.push_back(s), by_head.push_back(h), random.push_back(r);
+      sequential.push_back(s), by_head.push_back(h), extents.push_back(e), random.push_back(r);
     }
     rows->push_back({layouts, bytes, pool->size(), std::min(1.0, share), spread_of(sequential),
-                     ratio_of(by_head, sequential), ratio_of(random, sequential)});
+                     ratio_of(by_head, sequential), ratio_of(extents, sequential),
+                     ratio_of(random, sequential)});
   }
   return true;
 }
@@ -206,9 +216,10 @@ Result<MemoryResult> bench_memory(const MemoryOptions& options, const ProgressFn
 std::vector<Bar> memory_bars(const std::vector<BlockRow>& rows) {
   std::vector<Bar> bars;
   for (const BlockRow& row : rows)
-    bars.push_back({fmt::format("extents of {}-byte blocks ({}) at random: share of sequential",
-                                row.block_bytes, row.layouts.name()),
-                    row.threads, kRandomBar, row.random.median});
+    for (const auto& [what, share] : {std::pair{"extents of ", row.extents}, {"", row.random}})
+      bars.push_back({fmt::format("{}{}-byte blocks ({}) at random: share of sequential", what,
+                                  row.block_bytes, row.layouts.name()),
+                      row.threads, kRandomBar, share.median});
   return bars;
 }
 
@@ -227,10 +238,11 @@ Json memory_json(const MemoryResult& result) {
                       {"threads", row.threads},
                       {"huge_page_share", row.huge_page_share},
                       {"sequential_gb_per_s", row.sequential_gb_per_s.median},
-                      {"by_head_of_sequential", row.by_head.median},
-                      {"random_of_sequential", row.random.median},
-                      {"random_of_sequential_min", row.random.min},
-                      {"random_of_sequential_max", row.random.max}});
+                      {"by_head_of_sequential", row.by_head.median}});
+  for (size_t i = 0; i < result.blocks.size(); ++i) {
+    add_spread(&blocks[i], "extents_of_sequential", result.blocks[i].extents);
+    add_spread(&blocks[i], "random_of_sequential", result.blocks[i].random);
+  }
   return {{"reads", reads}, {"blocks", blocks}};
 }
 
@@ -238,18 +250,16 @@ std::string memory_text(const MemoryResult& result) {
   Table reads({"working set", "threads", "GB/s (min-max)"});
   for (const ReadRow& row : result.reads)
     reads.add({human_bytes(static_cast<double>(row.bytes)), std::to_string(row.threads),
-               fmt::format("{:.1f} ({:.1f}-{:.1f})", row.gb_per_s.median, row.gb_per_s.min,
-                           row.gb_per_s.max)});
+               range(row.gb_per_s, 1)});
   Table blocks({"<layout", "block bytes", "threads", "huge pages", "sequential GB/s",
-                "head by head", "random (min-max)"});
+                "head by head", "extents at random", "blocks at random"});
   for (const BlockRow& row : result.blocks)
-    blocks.add(
-        {row.layouts.name(), std::to_string(row.block_bytes), std::to_string(row.threads),
-         fmt::format("{:.0f} %", 100 * row.huge_page_share),
-         fmt::format("{:.1f}", row.sequential_gb_per_s.median),
-         fmt::format("{:.2f}", row.by_head.median),
-         fmt::format("{:.2f} ({:.2f}-{:.2f})", row.random.median, row.random.min, row.random.max)});
-  return "plain reads, 16 bytes a load\n" + reads.text() +
+    blocks.add({row.layouts.name(), std::to_string(row.block_bytes), std::to_string(row.threads),
+                fmt::format("{:.0f} %", 100 * row.huge_page_share),
+                fmt::format("{:.1f}", row.sequential_gb_per_s.median),
+                fmt::format("{:.2f}", row.by_head.median), range(row.extents, 2),
+                range(row.random, 2)});
+  return "plain reads\n" + reads.text() +
          "\nblocks of 64 tokens from the pool, shares of the sequential rate\n" + blocks.text();
 }
 

@@ -1,8 +1,9 @@
 // kvkeep bench memory: what this machine reads a second, and what blocks in random order cost.
 //
 // Blocks come from the real pools, filled as a cache grows: one block of every (layer, kv_head) in
-// turn. They are read in the order of their addresses, head by head as attention does, and with the
-// extents of all heads shuffled: the worst order in which the engine can come to read them.
+// turn. They are read in the order of their addresses, head by head as attention does, with the
+// extents of all heads shuffled, the worst order in which the engine can come to read them, and
+// block by block at random, as a pool without extents would have it.
 #pragma once
 
 #include <string>
@@ -33,7 +34,8 @@ struct BlockRow {
   int threads = 0;
   double huge_page_share = 0;  // of the pool's memory
   Spread sequential_gb_per_s;  // in the order of addresses
-  Spread by_head, random;      // shares of the sequential rate, same rounds
+  // Shares of the sequential rate, same rounds.
+  Spread by_head, extents, random;
 };
 
 struct MemoryResult {
