@@ -7,7 +7,6 @@
 #include "bench.h"
 #include "eval/bench/attention.h"
 #include "eval/bench/bars.h"
-#include "kernels/isa.h"
 #include "progress.h"
 
 namespace kvkeep {
@@ -32,17 +31,6 @@ Result<std::vector<bench::LayoutPair>> parse_layouts(const std::string& text) {
     pairs.push_back(*pair);
   }
   return pairs;
-}
-
-Result<std::vector<const KernelTable*>> parse_isas(const std::string& text) {
-  std::vector<const KernelTable*> tables;
-  std::istringstream stream(text);
-  for (std::string name; std::getline(stream, name, ',');) {
-    const auto table = find_kernels(name);
-    if (!table) return bad_input("--isas: {}", table.error().message);
-    tables.push_back(*table);
-  }
-  return tables;
 }
 
 Result<bench::AttentionOptions> settings_of(const Options& options) {
@@ -71,7 +59,7 @@ Result<bench::AttentionOptions> settings_of(const Options& options) {
     if (head_dim % 8 != 0)
       return bad_input("--head-dim {}: allowed are multiples of 8 up to {}", head_dim,
                        kMostHeadDim);
-  const auto isas = parse_isas(options.isas);
+  const auto isas = bench::parse_isas(options.isas);
   if (!isas) return tl::unexpected(isas.error());
   settings.isas = *isas;
   settings.kv_heads = options.kv_heads;

@@ -34,7 +34,8 @@ SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
                    (WIDTHS, "u8,s8,s4", "c4gt,c3gt,c2gt")], ""),
     "attention-contexts": (CONTEXTS, ""),
     "attention-groups": ([["attention", "-t", "1", "--layouts", layouts] for layouts in
-                          ("u4g32,u4gt,u3g32,u3gt,u2g32,u2gt", "u8/u4,s8/s4,u4/u3,c4gt/c2gt")], ""),
+                          ("u4g32,u4gt,u3g32,u3gt,u2g32,u2gt",
+                           "u8/u4,s8/s4,u4/u3,c4gt/c2gt")], ""),
     "attention-exact": ([["attention", "-t", "1", "--at", "exact"]], ""),
     "attention-isas": ([["attention", "-t", "1", "--isas", "avx2,avx512,avx512vnni", "--layouts",
                          "u8,u4,u3,u2"]], ""),
@@ -50,8 +51,9 @@ SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
                        "--plans", "f16 q4_0 mikv", "--steal"]], ""),
 }
 # What tells rows of one list apart; parts repeat those of f16 and of depth 0.
-NAMES = ("isa", "layout_k", "layout_v", "context", "gqa_ratio", "head_dim", "threads", "engine", "mode",
-         "depth", "what", "plan", "phase", "queries", "rows", "bytes", "block_bytes", "tokens")
+NAMES = ("isa", "layout_k", "layout_v", "context", "gqa_ratio", "head_dim", "threads", "engine",
+         "mode", "depth", "what", "plan", "phase", "queries", "rows", "bytes", "block_bytes",
+         "tokens")
 
 
 def path_of(name):

@@ -23,10 +23,10 @@ RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 
 EVICTION = "h2o snapkv streaming random"
-EQUAL = "lines kld passkey"
+EQUAL = "ppl lines kld passkey"
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": ("ppl kld lines passkey", [],
-              f"f16 mikv-4 mikv mikv-c mikv-int8 mikv-int4 rtn2 {EVICTION}"),
+              f"f16 mikv-4 mikv mikv-c mikv-g mikv-int8 mikv-int4 rtn2 {EVICTION}"),
     "predicted": ("kld lines", ["--limit", "4096", "--samples", "10"],
                   "f16 higgs2 higgs2-c higgs3 higgs4 turbo3 turbo4 kivi2 aqua2 aqua3 aqua2-hot "
                   "keep2 keep1 kvcrush d2o"),
@@ -40,8 +40,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                    "f16 rtn4 mikv-c mikv-c:low.v=u2 mikv-c:transform=none mikv:low=u3 "
                    f"mikv-c:low=u4gt {EVICTION}"),
     "paired-rtn4": (EQUAL, ["--at-bytes", "5.11", "--samples", "80", "--limit", "8192"],
-                    "f16 rtn4 mikv-c mikv-c:transform=centre mikv-c:transform=none "
-                    "mikv-c:low=u4gt mikv-c:low.k=u4 mikv-c:low.k=u4,transform=none"),
+                    "f16 rtn4 mikv-c mikv-c:transform=centre mikv-c:low=u4gt mikv:low=u3"),
     "paired-rtn3": (EQUAL, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
                     f"f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4 mikv-g:low.k=c4,low.v=c3 "
                     f"{EVICTION}"),
@@ -82,8 +81,11 @@ WRITING = threading.Lock()
 
 def evaluate(arguments):
     """The JSON of one call."""
-    done = subprocess.run([KVKEEP, "eval", "-t", "1", *arguments, "--json"], cwd=ROOT, check=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run([KVKEEP, "eval", "-t", "1", *arguments, "--json"], cwd=ROOT,
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = done.stderr.splitlines()[-1:]
+        sys.exit(f"measure_quality.py: {' '.join(arguments)}: {''.join(reason)}")
     return json.loads(done.stdout)
 
 

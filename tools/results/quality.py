@@ -75,8 +75,9 @@ COLUMNS = {
 
 
 def versus(row, name=""):
-    """The interval of a difference on the same units: of the first metric, or of another."""
-    digits, found = 4 if row["task"] == "kld" else 3, row["versus"]
+    """The interval of a difference on the same units: of the first metric (of ppl: its nll), or
+    of another."""
+    digits, found = 4 if row["task"] in ("kld", "ppl") else 3, row["versus"]
     return f"[{found[name + 'low']:+.{digits}f}, {found[name + 'high']:+.{digits}f}]"
 
 
@@ -158,8 +159,8 @@ def by_depth(result, task):
 def suite(result):
     return section(result, "Quality of the presets",
                    "Every preset at its own size. Bits are per cached value, everything counted, "
-                   "at the end of the first task; beside a perplexity stands the interval of what it is "
-                   "above that of `f16`; window is the newest tokens that are "
+                   "at the end of the first task; beside a perplexity stands the interval of what "
+                   "it is above that of `f16`; window is the newest tokens that are "
                    "pinned exact then. The question comes after the compression.",
                    pivot(result) + by_depth(result, "lines") + by_depth(result, "passkey"))
 

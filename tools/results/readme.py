@@ -19,6 +19,8 @@ PLANS = {
     "q4_0": "llama.cpp's 4-bit cache",
     "mikv-int4:low.k=u4": "important 20 % at 4 bits, the rest with keys at 4 bits, values at 2",
     "rtn2:low.k=u4gt": "everything: keys at 4 bits, values at 2",
+    "mikv-g": "important 5 % at 4 bits, the rest on Gaussian codebooks: keys at 3 bits, "
+              "values at 2",
     "streaming": "first 4 and newest 20 %, the rest thrown away",
     "snapkv": "best 20 % exact, the rest thrown away",
     "h2o": "best 20 % exact, the rest thrown away",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <sstream>
 
 #include "attention/decode_attention.h"
 #include "base/fail.h"
@@ -187,6 +188,17 @@ std::vector<LayoutPair> default_layouts() {
   pairs.push_back({u4, u2});
   pairs.push_back({u2, u4});
   return pairs;
+}
+
+Result<std::vector<const KernelTable*>> parse_isas(const std::string& text) {
+  std::vector<const KernelTable*> tables;
+  std::istringstream stream(text);
+  for (std::string name; std::getline(stream, name, ',');) {
+    const auto table = find_kernels(name);
+    if (!table) return bad_input("--isas: {}", table.error().message);
+    tables.push_back(*table);
+  }
+  return tables;
 }
 
 Result<AttentionResult> bench_attention(const AttentionOptions& options,

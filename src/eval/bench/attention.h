@@ -29,6 +29,9 @@ struct AttentionOptions {
 // Every layout on both sides, then 4-bit keys with 2-bit values and the reverse.
 std::vector<LayoutPair> default_layouts();
 
+// "avx2,avx512" as tables; those that cannot run here are refused.
+Result<std::vector<const KernelTable*>> parse_isas(const std::string& text);
+
 struct AttentionRow {
   LayoutPair layouts;
   int head_dim = 0, gqa_ratio = 0, kv_heads = 0, layers = 0, context = 0, threads = 0;
