@@ -59,9 +59,9 @@ Result<std::vector<std::vector<int32_t>>> calibration_windows(const Model& model
     if (i % 4 == 0) shuffle(&windows.back(), hash64(options.seed + static_cast<uint64_t>(i)));
     if (windows.back().size() < static_cast<size_t>(context) / 2)
       return bad_input(
-          "the text is too short: the window from byte {} on has {} tokens of {}; give a longer "
-          "one "
-          "or a smaller --tokens",
+          "the text is too short: the window from byte {} on has {} tokens of {}; give more text "
+          "or "
+          "a smaller --tokens",
           from, windows.back().size(), context);
   }
   return windows;

@@ -79,8 +79,10 @@ TEST(CalibrationWindows, RefusesTooFewTokensAndTooShortATextOrWindow) {
   EXPECT_TRUE(
       refusal(shorter, 400, 6400).starts_with("the text is too short: the window from byte"))
       << refusal(shorter, 400, 6400);
-  EXPECT_EQ(refusal("", 400, 6400),
-            "the text is too short: the window from byte 0 on has 0 tokens of 400");
+  EXPECT_EQ(
+      refusal("", 400, 6400),
+      "the text is too short: the window from byte 0 on has 0 tokens of 400; give more text or "
+      "a smaller --tokens");
   EXPECT_NE(refusal(embedded_passage(), 20, 6400).find("do not hold a record of 5 entries"),
             std::string::npos);
 }
