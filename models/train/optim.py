@@ -5,13 +5,15 @@ iterates in bfloat16, which a CPU without bfloat16 units emulates some 20 times 
 """
 import torch
 
+BFLOAT16_UNITS = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()  # of this CPU
+
 
 def orthogonalise(g):
     """Five Newton-Schulz steps towards the nearest matrix whose singular values are all 1."""
     tall = g.shape[0] > g.shape[1]
     x = g.T if tall else g
     x = x / (x.norm() + 1e-7)
-    if g.is_cuda:
+    if g.is_cuda or BFLOAT16_UNITS:
         x = x.bfloat16()
     for _ in range(5):
         square = x @ x.T

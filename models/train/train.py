@@ -6,7 +6,7 @@
   python train.py export --data DIR --checkpoint FILE --out FILE.gguf [--blend FILE.gguf --share S]
   python train.py eval   --data DIR --model FILE.gguf --out FILE.json
 
-Needs torch and numpy only. Runs on a CPU in float32 and on CUDA in bf16.
+Needs torch and numpy only. Runs in bf16 on CUDA and on CPUs that multiply it, else in float32.
 """
 import argparse
 import json
@@ -21,6 +21,7 @@ import gguf_file
 from data import SCHEDULES, Corpus, prepare
 from loop import Trainer, load_checkpoint, say
 from model import Config, Model
+from optim import BFLOAT16_UNITS
 
 
 def run_prep(a):
@@ -98,7 +99,8 @@ def training_flags(p):
     p.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
     p.add_argument("--compile", action="store_true", help="torch.compile the model")
     p.add_argument("--bf16", action=argparse.BooleanOptionalAction,
-                   default=torch.cuda.is_available())
+                   default=torch.cuda.is_available() or BFLOAT16_UNITS,
+                   help="multiply in bf16 (default: where the processor does it natively)")
     shape = {"dim": 256, "layers": 6, "heads": 4, "kv_heads": 2, "ffn": 704, "context": 2048}
     run = {"batch": (8192, "tokens per step"), "micro": (2048, "tokens per forward pass"),
            "warmup": (50, "steps"), "workers": (0, "processes that make batches")}
