@@ -60,8 +60,7 @@ Result<std::vector<std::vector<int32_t>>> calibration_windows(const Model& model
     if (windows.back().size() < static_cast<size_t>(context) / 2)
       return bad_input(
           "the text is too short: the window from byte {} on has {} tokens of {}; give more text "
-          "or "
-          "a smaller --tokens",
+          "or a smaller --tokens",
           from, windows.back().size(), context);
   }
   return windows;
