@@ -215,7 +215,8 @@ TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
 // Blocks of the low tier that were coded with other factors than those before them.
 TEST(Attention, EveryEpochIsReadWithItsOwnQuery) {
   for (const char* plan : {"mikv:transform=centre+balance:refresh=64,attend=exact",
-                           "rtn4:transform=balance:refresh=64+hadamard,attend=exact"}) {
+                           "rtn4:transform=balance:refresh=64+hadamard,attend=exact",
+                           "mikv-int8:transform=balance:refresh=64,attend=exact"}) {
     Fixture f(plan, {2, 3, 32, 2});
     std::vector<std::vector<double>> mass;
     for (int rows : {100, 80, 120, 90}) {
@@ -245,7 +246,7 @@ TEST(Attention, DecodeEqualsTheOracleAtEverySizeOfACodedTier) {
   for (const KernelTable* table : runnable_kernels()) {
     const KernelsInUse use(*table);
     for (const char* layouts :
-         {"u4,low.v=u4", "u3g32,low.v=u2", "u2,low.v=s8g32", "s4g64,low.v=u3gt"})
+         {"u4,low.v=u4", "u3g32,low.v=u2", "u2,low.v=s8g32", "s4g64,low.v=u3gt", "s4gt,low.v=s3gt"})
       for (const int coded : {0, 1, 63, 64, 65, 127, 128, 129, 200}) {
         Fixture f(std::string("rtn4:low.k=") + layouts + ",attend=exact", {2, 3, 72, 2});
         f.append(coded);

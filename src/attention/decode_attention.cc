@@ -66,11 +66,10 @@ void DecodeAttention::plan_items(const Sequence& cache, int layer) {
     for (int level = 0; level < cache.levels(); ++level) {
       const int blocks = cache.tier(layer, h, level).blocks();
       const Level& stored = pipeline_->levels()[static_cast<size_t>(level)];
-      const Transforms& transforms = pipeline_->transforms();
       for (int b = 0, end = 0; b < blocks; b = end) {
-        const int epoch = stored.coded ? transforms.epoch({layer, h}, b) : 0;
+        const int epoch = stored.coded ? pipeline_->epoch({layer, h}, level, b) : 0;
         end = std::min(b + kRangeBlocks, blocks);
-        if (stored.coded) end = std::min(end, transforms.last_block({layer, h}, epoch));
+        if (stored.coded) end = std::min(end, pipeline_->epoch_end({layer, h}, level, b));
         items_.push_back({h, level, epoch, b, end, items_.size() * group, rows});
         if (stored.scored) rows += static_cast<size_t>(end - b) * group;
       }

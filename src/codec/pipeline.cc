@@ -1,6 +1,7 @@
 #include "codec/pipeline.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <limits>
 
@@ -70,8 +71,7 @@ Result<Pipeline> Pipeline::make(const Plan& plan, const TransformContext& contex
   if (!budget) return tl::unexpected(budget.error());
   made.budget_ = *std::move(budget);
   KVKEEP_TRY(made.make_levels(plan));
-  const bool stays = made.levels_.size() == 2 && !made.evicts_ && !made.chunks();
-  KVKEEP_TRY(made.transforms_.allow_epochs(stays));
+  KVKEEP_TRY(made.transforms_.allow_epochs(!made.evicts_ && !made.chunks()));
   made.choose_tags(plan);
   return made;
 }
@@ -89,6 +89,9 @@ Result<void> Pipeline::make_levels(const Plan& plan) {
     if (!v) return tl::unexpected(v.error());
     levels_.push_back({*k, *v, true, false, rung});
     levels_.back().unbiased = slot.number("unbiased") == 1;
+    if (levels_.back().unbiased && layout_kind(k->id) != LayoutKind::codebook)
+      return bad_input("plan: slot '{}': unbiased=1 needs keys on a codebook; allowed: k=c4, c3, c2",
+                       name);
   }
   return {};
 }
@@ -195,12 +198,17 @@ void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
   const Level& source = levels_[static_cast<size_t>(level)];
   RowTag tags[kDemoteBatch];
   float k[kDemoteBatch * kMaxHeadDim], v[kDemoteBatch * kMaxHeadDim];
-  gather_rows(source, from, slots, k, v);
+  const auto& chain = last_level(level + 1) ? transforms_.newest(head) : transforms_.first();
+  const bool same_basis = source.coded && transforms_.epochs(head) == 1;
+  if (same_basis)
+    gather_rows(source, from, slots, k, v);
+  else
+    read_slots(from, head, level, slots, k, v);
   for (size_t i = 0; i < slots.size(); ++i) {
     tags[i] = {from.position(slots[i]), source.scored ? from.score(slots[i]) : 0.0f};
     const auto row = i * static_cast<size_t>(context_.head_dim);
-    if (source.coded) continue;
-    for (const auto& transform : transforms_.newest(head)) {
+    if (same_basis) continue;
+    for (const auto& transform : chain) {
       transform->forward_key(head, k + row, tags[i].position);
       transform->forward_value(v + row);
     }
@@ -219,19 +227,35 @@ void Pipeline::observe_queries(int layer, const float* q, int rows, int gqa_rati
   transforms_.observe_queries(layer, q, rows, gqa_ratio);
 }
 
-// Copies of the newest exact rows' keys, and their positions, ascending.
+// Copies of the newest keys above the last level, in the original basis, and their positions,
+// ascending. Before the first rows go down those are all.
 Pipeline::Sample Pipeline::sample(const Sequence& cache, HeadIndex head, size_t most) const {
-  const Tier& tier = cache.tier(head.layer, head.kv_head, 0);
-  auto [slots, positions] = slots_by_position(tier);
-  if (slots.size() > most) {
-    const auto older = static_cast<ptrdiff_t>(slots.size() - most);
-    slots.erase(slots.begin(), slots.begin() + older);
-    positions.erase(positions.begin(), positions.begin() + older);
+  struct Place {
+    int32_t position;
+    int level, slot;
+  };
+  std::vector<Place> places;
+  for (int level = 0; level == 0 || !last_level(level); ++level) {
+    const PlacedSlots here = slots_by_position(cache.tier(head.layer, head.kv_head, level));
+    for (size_t i = 0; i < here.slots.size(); ++i)
+      places.push_back({here.positions[i], level, here.slots[i]});
   }
-  const size_t n = slots.size() * static_cast<size_t>(context_.head_dim);
-  Sample sample{std::vector<float>(n), std::move(positions)};
-  std::vector<float> values(n);
-  gather_rows(levels_[0], tier, slots, sample.keys.data(), values.data());
+  std::sort(places.begin(), places.end(),
+            [](const Place& a, const Place& b) { return a.position < b.position; });
+  if (places.size() > most) places.erase(places.begin(), places.end() - static_cast<ptrdiff_t>(most));
+  const auto d = static_cast<size_t>(context_.head_dim);
+  Sample sample{std::vector<float>(places.size() * d), {}};
+  std::vector<float> values(places.size() * d);
+  std::vector<int> slots;
+  for (size_t i = 0, end = 0; i < places.size(); i = end, slots.clear()) {
+    const int level = places[i].level;
+    for (; end < places.size() && places[end].level == level; ++end) {
+      slots.push_back(places[end].slot);
+      sample.positions.push_back(places[end].position);
+    }
+    read_slots(cache.tier(head.layer, head.kv_head, level), head, level, slots,
+               sample.keys.data() + i * d, values.data() + i * d);
+  }
   return sample;
 }
 
@@ -297,7 +321,7 @@ void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, int tokens,
   const bool last = level + 1 == static_cast<int>(levels_.size());
   if (!last) fit(*cache, head, tokens);
   if (last && merger_) merge_away(cache, head, slots, tokens);
-  bool refits = level == 0 && transforms_.may_refit(head, tokens);
+  bool refits = last_level(level + 1) && transforms_.may_refit(head, tokens);
   for (size_t i = 0; !last && i < slots.size();) {  // the first batch fills the last tile
     const int next = cache->tier(head.layer, head.kv_head, level + 1).size();
     if (refits && next % kBlockTokens == 0) {
@@ -314,7 +338,15 @@ void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, int tokens,
 
 // Rows of later epochs must not leave their block.
 bool Pipeline::bound(HeadIndex head, int level) const {
-  return level > 0 && transforms_.epochs(head) > 1;
+  return last_level(level) && transforms_.epochs(head) > 1;
+}
+
+int Pipeline::epoch(HeadIndex head, int level, int block) const {
+  return last_level(level) ? transforms_.epoch(head, block) : 0;
+}
+
+int Pipeline::epoch_end(HeadIndex head, int level, int block) const {
+  return last_level(level) ? transforms_.last_block(head, transforms_.epoch(head, block)) : INT_MAX;
 }
 
 bool Pipeline::can_take_back(const Sequence& cache, HeadIndex head, int from, int tokens) const {
@@ -358,17 +390,18 @@ void Pipeline::read_rows(const Sequence& cache, HeadIndex head, int level, int f
                                                         v + offset, d);
     slot += n;
   }
-  if (stored.coded) undo_transforms(tier, head, first, count, k, v);
+  if (stored.coded) undo_transforms(tier, head, level, first, count, k, v);
 }
 
 // Block by block: each has its own chain.
-void Pipeline::undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
-                               float* v) const {
+void Pipeline::undo_transforms(const Tier& tier, HeadIndex head, int level, int first, int count,
+                               float* k, float* v) const {
   const int d = context_.head_dim;
   for (int slot = first; slot < first + count;) {
     const int n = std::min(kBlockTokens - slot % kBlockTokens, first + count - slot);
     const auto offset = static_cast<ptrdiff_t>(slot - first) * d;
-    const Transforms::Chain& chain = transforms_.of(head, slot / kBlockTokens);
+    const Transforms::Chain& chain =
+        transforms_.chain(head, epoch(head, level, slot / kBlockTokens));
     for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
       for (int i = 0; i < n; ++i)
         (*it)->inverse_key(head, k + offset + static_cast<ptrdiff_t>(i) * d,

@@ -59,6 +59,10 @@ class Pipeline {
   bool attends_in_integers() const { return integer_; }
   bool observes_attention() const { return observes(observes_, Observes::attention); }
   const Transforms& transforms() const { return transforms_; }
+  // Which chain of the transforms the rows of a coded block are in, and the first block that may be
+  // in another: rows of levels above the last keep the first chain.
+  int epoch(HeadIndex head, int level, int block) const;
+  int epoch_end(HeadIndex head, int level, int block) const;
 
   GqaAggregate gqa() const { return gqa_; }
 
@@ -165,12 +169,13 @@ class Pipeline {
   void move_down(Sequence* cache, HeadIndex head, int level, int tokens, std::vector<int> slots);
   void merge_away(Sequence* cache, HeadIndex head, std::span<const int> slots, int tokens);
   void copy_down(Sequence* cache, HeadIndex head, int level, std::span<const int> slots) const;
-  void undo_transforms(const Tier& tier, HeadIndex head, int first, int count, float* k,
+  void undo_transforms(const Tier& tier, HeadIndex head, int level, int first, int count, float* k,
                        float* v) const;
   Sample sample(const Sequence& cache, HeadIndex head, size_t most) const;
   void fit(const Sequence& cache, HeadIndex head, int tokens);
   void refit(const Sequence& cache, HeadIndex head, int tokens, int block);
   bool bound(HeadIndex head, int level) const;
+  bool last_level(int level) const { return level + 1 == static_cast<int>(levels_.size()); }
 
   TransformContext context_;
   std::shared_ptr<Budget> budget_;

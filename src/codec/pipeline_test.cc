@@ -328,8 +328,8 @@ TEST(Pipeline, PositionsAndScoresAreStoredOnlyWhereTheyAreRead) {
   EXPECT_EQ(tags("rtn2:sinks=4,window=32", 65536), (V{20, 0}));
   EXPECT_EQ(tags("mikv"), (V{22, 0}));
   EXPECT_EQ(tags("mikv-int8"), (V{22, 22, 0}));
-  EXPECT_EQ(tags("mikv-c"), (V{22, 20}));
-  EXPECT_EQ(tags("mikv-c", 65537), (V{42, 40}));
+  EXPECT_EQ(tags("mikv-c"), (V{22, 22, 20}));
+  EXPECT_EQ(tags("mikv-c", 65537), (V{42, 42, 40}));
   EXPECT_EQ(tags("h2o"), (V{22}));
   EXPECT_EQ(tags("knorm"), (V{20}));
   EXPECT_EQ(tags("streaming"), (V{20}));

@@ -42,6 +42,7 @@ TEST(Rtn, ErrorStaysWithinTheDeclaredBound) {
                         {"u4gt", 8},
                         {"s8g32", 64},
                         {"s4g32", 96},
+                        {"s3gt", 64},
                         {"u3g128", 256}}) {
     const PartShape shape = part_shape(*parse_layout(c.layout), c.head_dim);
     for (int repeat = 0; repeat < 50; ++repeat) {
@@ -57,10 +58,10 @@ TEST(Rtn, ErrorStaysWithinTheDeclaredBound) {
         }
         const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
         const int bits = layout_bits(shape.id);
-        // s4 meets its extreme value, the other end may miss by a whole step.
+        // s4 and s3 meet their extreme value, the other end may miss by a whole step.
         const float step = uniform     ? (high - low) / static_cast<float>((1 << bits) - 1)
                            : bits == 8 ? top / 127.0f
-                                       : 2.0f * top / 8.0f;
+                                       : 2.0f * top / static_cast<float>(1 << (bits - 1));
         for (int i = first; i < last; ++i)
           EXPECT_LE(std::fabs(out[static_cast<size_t>(i)] - row[static_cast<size_t>(i)]),
                     0.5f * step + 0.004f * top)
@@ -92,11 +93,13 @@ TEST(Rtn, GaussianDistortionIsPinned) {
   EXPECT_NEAR(distortion("u8g64"), 2.9e-5, 0.4e-5);
   EXPECT_NEAR(distortion("s8g32"), 2.9e-5, 0.9e-5);
   EXPECT_NEAR(distortion("s4g32"), 0.0075, 0.0015);
+  EXPECT_NEAR(distortion("s4g64"), 0.0095, 0.0010);
+  EXPECT_NEAR(distortion("s3g64"), 0.0400, 0.0040);
 }
 
 TEST(Rtn, QuantizingARestoredRowGivesTheSameRow) {
   Rng rng(3);
-  for (const char* layout : {"u2", "u3", "u4", "u8", "s8g32", "s4g32"}) {
+  for (const char* layout : {"u2", "u3", "u4", "u8", "s8g32", "s4g32", "s3gt"}) {
     const PartShape shape = part_shape(*parse_layout(layout), 64);
     for (int repeat = 0; repeat < 200; ++repeat) {
       const auto once = round_trip(shape, gaussian_row(&rng, 64));
@@ -108,7 +111,7 @@ TEST(Rtn, QuantizingARestoredRowGivesTheSameRow) {
 }
 
 TEST(Rtn, ConstantTinyAndHugeGroups) {
-  for (const char* layout : {"u2", "u4", "u8", "s8g32", "s4g32"}) {
+  for (const char* layout : {"u2", "u4", "u8", "s8g32", "s4g32", "s3gt"}) {
     const PartShape shape = part_shape(*parse_layout(layout), 64);
     for (float value : {0.0f, 1.5f, -3.0f, 6e-8f, -60000.0f, 65504.0f}) {
       const auto out = round_trip(shape, std::vector<float>(64, value));
@@ -143,7 +146,7 @@ std::vector<std::vector<float>> edge_rows(Rng* rng, int n) {
 
 TEST(Rtn, TileKernelsGiveTheSameBitsRowByRow) {
   Rng rng(4);
-  for (const char* layout : {"u2", "u3g32", "u4gt", "u8g128", "s8g32", "s4g32", "s4gt", "u2g64"})
+  for (const char* layout : {"u2", "u3g32", "u4gt", "u8g128", "s8g32", "s4g32", "s4gt", "s3gt", "u2g64"})
     for (int head_dim : {8, 24, 40, 64, 80, 128, 200, 512}) {
       const PartShape shape = part_shape(*parse_layout(layout), head_dim);
       const auto rows = edge_rows(&rng, head_dim);

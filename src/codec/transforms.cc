@@ -30,11 +30,14 @@ Result<Transforms> Transforms::make(const Plan& plan, const TransformContext& co
       return bad_input(
           "plan: slot 'transform': {} must come earlier; allowed: centre+balance+hadamard",
           slot.method);
-    if (transform->observes_queries())
-      made.query_max_.resize(made.heads_ * static_cast<size_t>(context.head_dim));
+    const bool learns_queries = transform->query_summary() != QuerySummary::none;
+    if (learns_queries) {
+      made.summary_ = transform->query_summary();
+      made.queries_.resize(made.heads_ * static_cast<size_t>(context.head_dim));
+    }
     made.needs_fit_ |= transform->needs_fit();
     made.refits_ |= transform->refits() != Refits::never;
-    made.observes_again_ |= transform->refits() != Refits::never && transform->observes_queries();
+    made.observes_again_ |= transform->refits() != Refits::never && learns_queries;
     made.first_.push_back(std::move(transform));
   }
   if (made.needs_fit_) made.fitted_.resize(made.heads_);
@@ -49,7 +52,7 @@ Result<void> Transforms::allow_epochs(bool stays) {
   if (asked && !stays)
     return bad_input(
         "plan: slot 'transform': balance:refresh needs rows that stay where they were coded; "
-        "allowed: one coded level, low=rtn with high=f16 and mid=none");
+        "allowed: low=rtn, low=grid");
   if (!stays) {
     later_ = {};
     refits_ = observes_again_ = false;
@@ -89,12 +92,14 @@ bool Transforms::has_bias() const {
 void Transforms::observe_queries(int layer, const float* q, int rows, int gqa_ratio) {
   const auto d = static_cast<size_t>(context_.head_dim);
   const size_t first = index({layer, 0});
-  if (query_max_.empty() || (fitted({layer, 0}) && !observes_again_)) return;
+  if (queries_.empty() || (fitted({layer, 0}) && !observes_again_)) return;
   for (int r = 0; r < rows; ++r)
     for (size_t h = 0; h < static_cast<size_t>(context_.kv_heads); ++h) {
-      float* top = query_max_.data() + (first + h) * d;
-      for (int g = 0; g < gqa_ratio; ++g)
-        for (size_t c = 0; c < d; ++c) top[c] = std::max(top[c], std::fabs(*q++));
+      float* to = queries_.data() + (first + h) * d;
+      for (int g = 0; g < gqa_ratio; ++g, q += d)
+        for (size_t c = 0; c < d; ++c)
+          to[c] = summary_ == QuerySummary::largest ? std::max(to[c], std::fabs(q[c]))
+                                                    : to[c] + q[c] * q[c];
     }
 }
 
@@ -102,7 +107,7 @@ FitInput Transforms::input(HeadIndex head, int tokens, std::span<const float> ke
                            std::span<const int32_t> positions) const {
   const auto d = static_cast<size_t>(context_.head_dim);
   FitInput input{keys, positions, {}, tokens};
-  if (!query_max_.empty()) input.query_max = std::span(query_max_).subspan(index(head) * d, d);
+  if (!queries_.empty()) input.queries = std::span(queries_).subspan(index(head) * d, d);
   return input;
 }
 
@@ -121,9 +126,12 @@ void Transforms::fit(HeadIndex head, int tokens, std::span<float> keys,
     first_[i]->fit(head, input(head, tokens, keys, positions));
     if (i + 1 < first_.size()) forward(*first_[i], head, keys, positions);
   }
-  if (observes_again_)
-    std::fill_n(query_max_.begin() + static_cast<ptrdiff_t>(index(head)) * context_.head_dim,
-                context_.head_dim, 0.0f);
+  if (observes_again_) forget_queries(head);
+}
+
+void Transforms::forget_queries(HeadIndex head) {
+  std::fill_n(queries_.begin() + static_cast<ptrdiff_t>(index(head)) * context_.head_dim,
+              context_.head_dim, 0.0f);
 }
 
 bool Transforms::may_refit(HeadIndex head, int tokens) const {
@@ -143,9 +151,7 @@ void Transforms::refit(HeadIndex head, int tokens, std::span<float> keys,
       if (auto made = old->refit(head, input(head, tokens, keys, positions))) {
         transform = *std::move(made);
         changed = true;
-        if (old->observes_queries())
-          std::fill_n(query_max_.begin() + static_cast<ptrdiff_t>(index(head)) * context_.head_dim,
-                      context_.head_dim, 0.0f);
+        if (old->query_summary() != QuerySummary::none) forget_queries(head);
       }
     if (!transform) continue;
     forward(*transform, head, keys, positions);
@@ -155,7 +161,7 @@ void Transforms::refit(HeadIndex head, int tokens, std::span<float> keys,
 }
 
 size_t Transforms::state_bytes() const {
-  size_t bytes = query_max_.capacity() * sizeof(float) + later_.capacity() * sizeof(later_[0]) +
+  size_t bytes = queries_.capacity() * sizeof(float) + later_.capacity() * sizeof(later_[0]) +
                  fitted_.capacity() * sizeof(int);
   std::set<const Transform*> counted;
   const auto add = [&](const Chain& chain) {

@@ -8,8 +8,9 @@
 //   low tier   block 0 | block 1 | block 2 | block 3 ...
 //   chain      the first, of all heads     | the head's second ...        (an epoch each)
 //
-// That works where rows of the low tier stay where they were put: it is the only coded level, and
-// nothing is evicted from it. A new chain shares every transform that did not change.
+// That works where rows of the low tier stay where they were put: nothing is evicted from it. Coded
+// tiers above it, which rows leave, keep the first chain. A new chain shares every transform that
+// did not change.
 #pragma once
 
 #include <memory>
@@ -77,6 +78,7 @@ class Transforms {
     return static_cast<size_t>(head.layer * context_.kv_heads + head.kv_head);
   }
   const std::vector<Epoch>& later(HeadIndex head) const { return later_[index(head)]; }
+  void forget_queries(HeadIndex head);
   FitInput input(HeadIndex head, int tokens, std::span<const float> keys,
                  std::span<const int32_t> positions) const;
   void forward(const Transform& transform, HeadIndex head, std::span<float> keys,
@@ -87,7 +89,8 @@ class Transforms {
   Chain first_;
   std::vector<std::vector<Epoch>> later_;  // [heads], if a transform may refit
   std::vector<int> fitted_;                // [heads]: tokens seen then, if one learns
-  std::vector<float> query_max_;           // [heads][head_dim], if a transform observes queries
+  QuerySummary summary_ = QuerySummary::none;
+  std::vector<float> queries_;  // [heads][head_dim], if a transform wants a summary of them
   bool needs_fit_ = false, refits_ = false, observes_again_ = false;
 };
 

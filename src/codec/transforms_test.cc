@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <climits>
 #include <cmath>
 
 #include "base/rng.h"
@@ -140,14 +141,53 @@ TEST(Transforms, CentringStopsWhenTheTextChangesKind) {
   }
 }
 
-TEST(Transforms, RefreshIsRefusedWhereRowsMove) {
-  for (const char* plan : {"mikv-int8:transform=balance:refresh=64",
-                           "h2o:high=u4,window=8,transform=balance:refresh=64"}) {
-    const auto made = Pipeline::make(*Plan::parse(plan), one_head());
-    ASSERT_FALSE(made) << plan;
-    EXPECT_NE(made.error().message.find("one coded level"), std::string::npos);
+// Two coded levels: the upper one keeps the first chain, rows that go from it into the low level get
+// the newest one. The guard learns from rows of the upper level, few others being exact.
+TEST(Transforms, OnACodedLadderOnlyTheLowLevelChanges) {
+  Head head("mikv-int8:scorer=recency,keep=0.5,recent=1,high=u8gt,low=u8gt,transform=centre");
+  const Rope rope(one_head().rope);
+  const auto demote = [&] {
+    for (int level = 0; level < 2; ++level)
+      head.pipeline.demote(&head.cache, {}, level, head.tokens, true);
+  };
+  for (int i = 0; i < 1024; ++i, ++head.tokens) {
+    std::vector<float> k(kDim), v(kDim);
+    for (float& x : k) x = (i < 256 ? 1.0f : -1.0f) + 0.3f * head.rng.normal();
+    for (float& x : v) x = head.rng.normal();
+    rope.apply(k.data(), head.tokens);
+    head.keys.insert(head.keys.end(), k.begin(), k.end());
+    ASSERT_TRUE(head.pipeline.append(&head.cache, {}, head.tokens, k.data(), v.data()));
+    if (i % 64 == 63) demote();
   }
-  EXPECT_TRUE(Pipeline::make(*Plan::parse("mikv-int8:transform=centre"), one_head()));
+  EXPECT_EQ(head.cache.tier(0, 0, 0).size(), 0);
+  ASSERT_EQ(head.pipeline.transforms().epochs({}), 2);
+  EXPECT_EQ(head.pipeline.epoch({}, 1, 7), 0);
+  EXPECT_EQ(head.pipeline.epoch({}, 2, 0), 0);
+  EXPECT_EQ(head.pipeline.epoch({}, 2, 7), 1);
+  EXPECT_EQ(head.pipeline.epoch_end({}, 1, 0), INT_MAX);
+  const int changed = head.pipeline.epoch_end({}, 2, 0);
+  EXPECT_GT(changed, 0);
+  EXPECT_LT(changed, 4);  // before rows of the other kind reach the low level
+  for (const int level : {1, 2}) {
+    const Tier& tier = head.cache.tier(0, 0, level);
+    ASSERT_EQ(tier.size(), 512);
+    std::vector<float> k(static_cast<size_t>(tier.size() * kDim)), v(k.size());
+    head.pipeline.read_rows(head.cache, {}, level, 0, tier.size(), k.data(), v.data());
+    for (int slot = 0; slot < tier.size(); ++slot)
+      for (int c = 0; c < kDim; ++c)
+        EXPECT_NEAR(k[static_cast<size_t>(slot * kDim + c)],
+                    head.keys[static_cast<size_t>(tier.position(slot) * kDim + c)], 0.05f)
+            << level << ' ' << slot;
+  }
+}
+
+TEST(Transforms, RefreshIsRefusedWhereRowsMove) {
+  const char* plan = "h2o:high=u4,window=8,transform=balance:refresh=64";
+  const auto made = Pipeline::make(*Plan::parse(plan), one_head());
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().message.find("rows that stay where they were coded"), std::string::npos);
+  for (const char* allowed : {"mikv-int8:transform=centre", "mikv-int8:transform=balance:refresh=64"})
+    EXPECT_TRUE(Pipeline::make(*Plan::parse(allowed), one_head())) << allowed;
 }
 
 }  // namespace

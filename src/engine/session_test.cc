@@ -69,8 +69,8 @@ TEST(Session, APromptOfOneSliceIsReadAsWithoutSlices) {
 TEST(Session, KeepOneIsBitExactWithF16) {
   Session reference = session("f16");
   const auto expected = journey(&reference);
-  for (const char* plan : {"mikv:keep=1", "mikv-4:keep=1", "h2o:keep=1", "mikv-c:keep=1",
-                           "random:keep=1", "streaming:keep=1"}) {
+  for (const char* plan : {"mikv:keep=1", "mikv-4:keep=1", "h2o:keep=1", "random:keep=1",
+                           "streaming:keep=1", "mikv:keep=1,transform=centre+balance+hadamard"}) {
     Session s = session(plan);
     EXPECT_EQ(journey(&s), expected) << plan;
   }

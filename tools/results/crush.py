@@ -8,7 +8,7 @@ import common
 import quality
 
 DOCUMENT = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "kvcrush.md")
-NAMES = {"kld": "KL divergence from the f16 cache, mean", "kv_recall": "recall from a dictionary",
+NAMES = {"ppl": "perplexity", "kld": "KL divergence from the f16 cache, mean", "kv_recall": "recall from a dictionary",
          "lines": "line retrieval", "passkey": "pass key"}
 SUITE = ["lines", "kv_recall", "passkey"]  # of the table of keep1
 ORDER = ["none", "random", "kvcrush"]
@@ -24,7 +24,7 @@ def better(row, other):
     """1: better than another plan at the same bytes, on the same units, by a whole 95 % interval;
     -1: worse; 0: neither."""
     low, high = common.paired((row, other))
-    sign = -1 if row["task"] == "kld" else 1
+    sign = -1 if row["task"] in ("ppl", "kld") else 1
     return sign * ((low > 0) - (high < 0))
 
 
@@ -32,7 +32,9 @@ def cell(row, none, random):
     if row is None:
         return ""
     metrics = row["metrics"]
-    if row["task"] == "kld":
+    if row["task"] == "ppl":
+        text = quality.perplexity(metrics)
+    elif row["task"] == "kld":
         text = f"{metrics['mean']:.3f} [{metrics['low']:.3f}, {metrics['high']:.3f}]"
     else:
         text = quality.share(metrics) + f"; {100 * metrics['answer_in_high']:.0f} %"
@@ -90,9 +92,10 @@ def keep1(results_dir):
         body.append([f"`{plan}`" + (f" at the bytes of `{at}`" if at else ""),
                      f"{cache['bits_per_value_marginal']:.2f}",
                      f"{cache['bits_per_value']:.2f}", f"{cache['compression_factor']:.2f}",
+                     f"{tasks['ppl']['metrics']['ppl']:.2f}" if "ppl" in tasks else "",
                      f"{kld['mean']:.4f}", f"{100 * kld['top1_changed']:.1f} %",
                      *(quality.share(metrics) if metrics else "" for metrics in suite), mean])
-    titles = ["plan", "marginal:", "all-in:", "factor:", "KLD:", "argmax changed:", "lines:",
+    titles = ["plan", "marginal:", "all-in:", "factor:", "ppl:", "KLD:", "argmax changed:", "lines:",
               "kv_recall:", "passkey:", "mean of the three [minus f16]:"]
     counts = ", ".join(f"`{task}` {exact[task]['metrics']['n']} questions"
                        for task in SUITE if task in exact)

@@ -3,7 +3,8 @@
 usage: measure_crush.py      (after ./dev build)
 
 For every budget and base one call of `kvkeep eval --at-bytes` with every anchor on all tasks, and
-others with the other forms of the signature and the block form on `kld`; written as it comes:
+others with the other forms of the signature and the block form on `ppl` and `kld`; written as it
+comes:
 started again, the measurement goes on where it stopped. As many run side by side as KVKEEP_JOBS
 says, or as there are processors; KVKEEP_MINUTES=8 begins nothing new after that many; delete the
 file to measure anew.
@@ -24,7 +25,8 @@ BUDGETS = ["20%", "50%", "10%", "30%"]
 ANCHORS = ["random", "mean", "alternate", "zeros", "ones"]
 CHOICES = ["none", "random"] + [f"kvcrush:anchor={anchor}" for anchor in ANCHORS]
 FORMS = ["kvcrush:threshold=top", "kvcrush:bits=kv_head", "kvcrush:bits=kv_head,threshold=top"]
-SETS = [("kld lines passkey kv_recall", CHOICES), ("kld", FORMS), ("kld", ["kvcrush-block"])]
+SETS = [("ppl kld lines passkey kv_recall", CHOICES), ("ppl kld", FORMS),
+        ("ppl kld", ["kvcrush-block"])]
 OPTIONS = ["--limit", "6144", "--samples", "5"]
 
 

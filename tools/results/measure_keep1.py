@@ -35,7 +35,8 @@ AT_BYTES = {"keep1": ["h2o", "snapkv", "h2o:representatives=kvcrush", "d2o"], "r
             "mikv": ["keep1:scorer=h2o,keep=0.03"]}  # plans fitted to the bytes of another
 SUITE = ["f16", *CALIBRATED[-2:], "keep1", "mikv", "rtn2"]  # asked as well
 ASKED_AT_BYTES = ["h2o", "snapkv", "keep1", "keep1:scorer=h2o,keep=0.03"]
-TASKS = {"kld": ["--limit", "4096"], "lines": ["--samples", "40"], "kv_recall": ["--samples", "40"],
+TASKS = {"ppl": ["--limit", "4096"], "kld": ["--limit", "4096"],
+         "lines": ["--samples", "40"], "kv_recall": ["--samples", "40"],
          "passkey": ["--samples", "40"]}
 
 
@@ -81,7 +82,8 @@ def main(arguments):
     if len(arguments) != 2:
         sys.exit(__doc__)
     train, valid = map(os.path.abspath, arguments)
-    TASKS["kld"] += ["--text", valid]
+    for task in ("ppl", "kld"):
+        TASKS[task] += ["--text", valid]
     os.makedirs(os.path.join(ROOT, FOLDER), exist_ok=True)
     if not os.path.islink(os.path.join(ROOT, LINK)):
         os.symlink(os.path.join(ROOT, MODEL), os.path.join(ROOT, LINK))
@@ -89,9 +91,10 @@ def main(arguments):
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda plan: calibrate(plan, train), CALIBRATED))
         measure("kld", list(AT_BYTES))
-        jobs = [pool.submit(measure, "kld", PLAIN + CALIBRATED + NEAR)]
-        jobs += [pool.submit(measure, "kld", plans, at) for at, plans in AT_BYTES.items()]
-        for task in list(TASKS)[1:]:
+        jobs = [pool.submit(measure, task, PLAIN + CALIBRATED + NEAR) for task in ("ppl", "kld")]
+        jobs += [pool.submit(measure, task, plans, at)
+                 for task in ("ppl", "kld") for at, plans in AT_BYTES.items()]
+        for task in list(TASKS)[2:]:
             jobs += [pool.submit(measure, task, [plan]) for plan in SUITE]
             jobs += [pool.submit(measure, task, [plan for plan in plans if plan in ASKED_AT_BYTES],
                                  at) for at, plans in AT_BYTES.items()]

@@ -23,59 +23,60 @@ RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 
 EVICTION = "h2o snapkv streaming random"
-EQUAL = "ppl lines kld passkey"
+MAIN = "ppl kld lines passkey"
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
-    "suite": ("ppl kld lines passkey", [],
+    "suite": (MAIN, [],
               f"f16 mikv-4 mikv mikv-c mikv-g mikv-int8 mikv-int4 rtn2 {EVICTION}"),
-    "predicted": ("kld lines", ["--limit", "4096", "--samples", "10"],
+    "predicted": (MAIN, [],
                   "f16 higgs2 higgs2-c higgs3 higgs4 turbo3 turbo4 kivi2 aqua2 aqua3 aqua2-hot "
                   "keep2 keep1 kvcrush d2o"),
-    "uniform": ("kld lines passkey", [],
+    "uniform": (MAIN, [],
                 "f16 q8_0 q4_0 q4_0-rot rtn4 rtn4:low=u4gt rtn3 rtn3:low=u3gt"),
-    "keys": ("kld lines passkey", [],
+    "keys": (MAIN, [],
              "f16 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre rtn3:low.k=u4gt "
              "rtn3:low.k=u4gt,transform=centre mikv:keep=0.03,low.k=u4gt,transform=centre "
              "mikv-int4:low.k=u4"),
-    "bytes-rtn4": (EQUAL, ["--at-bytes", "5.11"],
-                   "f16 rtn4 mikv-c mikv-c:low.v=u2 mikv-c:transform=none mikv:low=u3 "
-                   f"mikv-c:low=u4gt {EVICTION}"),
-    "paired-rtn4": (EQUAL, ["--at-bytes", "5.11", "--samples", "80", "--limit", "8192"],
-                    "f16 rtn4 mikv-c mikv-c:transform=centre mikv-c:low=u4gt mikv:low=u3"),
-    "paired-rtn3": (EQUAL, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
+    "bytes-rtn4": (MAIN, ["--at-bytes", "5.11"],
+                   "f16 rtn4 mikv-c mikv-c:low.v=u3 mikv-c:low.v=u2 mikv-c:transform=none "
+                   f"mikv:low=u3 {EVICTION}"),
+    "paired-rtn4": (MAIN, ["--at-bytes", "5.11", "--samples", "320", "--limit", "8192"],
+                    "f16 rtn4 mikv-c mikv-c:low.v=u3 mikv:low=u3"),
+    "paired-rtn3": (MAIN, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
                     f"f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4 mikv-g:low.k=c4,low.v=c3 "
                     f"{EVICTION}"),
-    "paired-rtn2": (EQUAL, ["--at-bytes", "3.04", "--samples", "40", "--limit", "8192"],
+    "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "40", "--limit", "8192"],
                     f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
-    "mikv-parts": ("kld lines", ["--limit", "4096", "--samples", "30"],
+    "mikv-parts": ("ppl kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
                    "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
                    "mikv:scorer=random mikv:scorer=random,transform=centre mikv:scorer.norm=rows"),
-    "mikv-bits": ("kld lines", ["--limit", "4096", "--samples", "20"],
+    "mikv-bits": ("ppl kld lines", ["--limit", "4096", "--samples", "20"],
                   "f16 rtn4 rtn4:low=u4gt rtn3 rtn2:low.k=u4gt,transform=centre "
                   "rtn3:low.k=u4gt,transform=centre rtn3:low.k=u4gt,transform=centre+hadamard "
                   "mikv:keep=0.06,low.k=u4gt,transform=centre "
                   "mikv-int4:high.k=u4gt,low.k=u4gt,transform=centre "
                   "mikv-int8:keep=0.1,low.k=u4gt,transform=centre mikv-c:transform=none "
                   "mikv-c:transform=centre mikv-c mikv-c:keep=0.05,low=u4gt h2o:keep=0.33"),
-    "bytes-mikv": (EQUAL, ["--at-bytes", "6.09"],
+    "bytes-mikv": (MAIN, ["--at-bytes", "6.09"],
                    f"f16 mikv mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 {EVICTION}"),
-    "selectors": ("kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],
+    "selectors": ("ppl kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],
                   "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
                   "streaming random pyramidkv adakv"),
-    "variants": ("kld lines", ["--limit", "4096", "--samples", "10"],
+    "variants": ("ppl kld lines", ["--limit", "4096", "--samples", "10"],
                  "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing expected:recent=0.5 "
                  "h2o:scorer=zipcache snapkv:budget=shares:of=3/2/1/1/1/1"),
-    "higgs": ("kld lines", ["--limit", "4096", "--samples", "20"],
+    "higgs": ("ppl kld lines", ["--limit", "4096", "--samples", "20"],
               "f16 rtn2 rtn2:transform=centre kivi2 higgs2 higgs2:low.unbiased=1 higgs2-c "
               "higgs2-c:low.unbiased=1 rtn3 higgs3 turbo3 rtn4 q4_0-rot higgs4 turbo4 kivi4"),
-    "tasks": ("needle multi_needle kv_recall copy variable_tracking generate",
+    "tasks": ("ppl needle multi_needle kv_recall copy variable_tracking generate",
               ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }
 # What plans of a set are compared with, on the same units.
 PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3", "paired-rtn2": "rtn2"}
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
-GRID_TASKS = {"kld": ["--limit", "2048"], "lines": ["--limit", "6"]}
+GRID_TASKS = {"ppl": ["--limit", "2048"], "kld": ["--limit", "2048"],
+              "lines": ["--limit", "6"]}
 WRITING = threading.Lock()
 
 

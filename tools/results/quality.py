@@ -232,7 +232,8 @@ HEAT = "\U0001f7e9\U0001f7e8\U0001f7e7\U0001f7e5\U0001f7eb"  # green, yellow, or
 
 def goodness(row):
     """More is better."""
-    return -row["metrics"]["mean"] if row["task"] == "kld" else row["metrics"]["accuracy"]
+    better = {"ppl": lambda found: -found["ppl"], "kld": lambda found: -found["mean"]}
+    return better.get(row["task"], lambda found: found["accuracy"])(row["metrics"])
 
 
 def ranks(values):

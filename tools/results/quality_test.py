@@ -56,14 +56,16 @@ class Quality(unittest.TestCase):
 
     def test_readme(self):
         def plan(preset, marginal, mean):
-            rows = [row("kld", preset, "", {}, {"mean": mean}), row("lines", preset, "", {}, LINES)]
+            rows = [row("ppl", preset, "", {}, {"ppl": 22.684}),
+                    row("kld", preset, "", {}, {"mean": mean}),
+                    row("lines", preset, "", {}, LINES)]
             for each in rows:
                 each["cache"]["bits_per_value_marginal"] = marginal
             return rows
         text = readme.table([result(*plan("mikv", 3.456, 0.1234)),
                              result(*plan("mikv", 1.0, 9.0), *plan("keep1", 1.54, 0.05))])
-        self.assertIn("| 3.5 | 0.123 | 88 % |", text)
-        self.assertIn("| 1.5 (3.5) | 0.050 | 88 % |", text)
+        self.assertIn("| 3.5 | 22.68 | 0.1234 | 88 % |", text)
+        self.assertIn("| 1.5 (3.5) | 22.68 | 0.0500 | 88 % |", text)
         self.assertEqual(text.count("`mikv`"), 1)
 
     def test_intervals_of_other_metrics(self):
@@ -82,6 +84,10 @@ class Quality(unittest.TestCase):
         self.assertIn("| scorer | keep | int2, group 32 |", text)
         self.assertIn("| h2o | 0.1 | \U0001f7e9 0.88 [0.80, 0.95] (3.46) |", text)
         self.assertIn("| h2o | 0.05 | \U0001f7e7 0.50 [0.80, 0.95] (3.46) |", text)
+
+    def test_less_perplexity_is_better(self):
+        self.assertLess(quality.goodness(row("ppl", "mikv", "", {}, {"ppl": 23.5})),
+                        quality.goodness(row("ppl", "f16", "", {}, {"ppl": 22.7})))
 
     def test_heat_is_fifths(self):
         self.assertEqual(list(quality.ranks(dict(enumerate([9, 7, 5, 3, 1, 9]))).values()),

@@ -15,7 +15,7 @@ PLANS = {
     "mikv-4": "important 20 % exact, the rest at 4 bits",
     "mikv": "important 20 % exact, the rest at 2 bits",
     "rtn4": "everything at 4 bits",
-    "mikv-c": "important 3 % exact, the rest rotated: centred keys at 4 bits, values at 3",
+    "mikv-c": "important 8 % at 8 bits, the rest at 4; keys centred, balanced, rotated",
     "q4_0": "llama.cpp's 4-bit cache",
     "mikv-int4:low.k=u4": "important 20 % at 4 bits, the rest with keys at 4 bits, values at 2",
     "rtn2:low.k=u4gt": "everything: keys at 4 bits, values at 2",
@@ -47,11 +47,12 @@ def table(results):
             if row["preset"] not in known:
                 rows.setdefault(row["preset"], {})[row["task"]] = row
     body = [[f"`{plan}`", what, bits(rows[plan]["kld"]["cache"]),
-             f"{rows[plan]['kld']['metrics']['mean']:.3f}",
+             f"{rows[plan]['ppl']['metrics']['ppl']:.2f}",
+             f"{rows[plan]['kld']['metrics']['mean']:.4f}",
              f"{100 * rows[plan]['lines']['metrics']['accuracy']:.0f} %"]
-            for plan, what in PLANS.items() if {"kld", "lines"} <= set(rows.get(plan, ()))]
-    return common.table(["plan", "what it does", "bits per value:", "KL divergence:",
-                         "lines found:"], body)
+            for plan, what in PLANS.items() if {"ppl", "kld", "lines"} <= set(rows.get(plan, ()))]
+    return common.table(["plan", "what it does", "bits per value:", "perplexity:",
+                         "KL divergence:", "lines found:"], body)
 
 
 def document(results_dir, path=DOCUMENT):

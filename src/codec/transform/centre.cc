@@ -41,7 +41,7 @@ class Centre : public Transform {
   size_t shared_bytes() const override { return waves_->bytes(); }
 
   void fit(HeadIndex head, const FitInput& input) override {
-    const auto& [keys, positions, query_max, tokens] = input;
+    const auto& [keys, positions, queries, tokens] = input;
     const auto dim = static_cast<size_t>(context_.head_dim);
     std::vector<double> sum(dim);
     float cosine[kMaxDim / 2], sine[kMaxDim / 2];

@@ -36,9 +36,12 @@ struct FitInput {
   std::span<const float>
       keys;  // [n][head_dim], as the transforms before it in the chain leave them
   std::span<const int32_t> positions;  // [n]
-  std::span<const float> query_max;    // [head_dim]: largest |q| of the head's group since the last
+  std::span<const float> queries;      // [head_dim], as the transform sums them up
   int tokens = 0;                      // seen so far
 };
+
+// What is kept of the queries of a head's group, channel by channel, since the last fit.
+enum class QuerySummary { none, largest, squares };  // largest |q|; sum of q^2
 
 // Whether rows that are coded later may get other state: where the plan's tiers can do it, or the
 // plan asks for it and is refused where they cannot.
@@ -52,7 +55,7 @@ class Transform {
   // rotates.
   virtual int order() const = 0;
   virtual bool needs_fit() const { return false; }
-  virtual bool observes_queries() const { return false; }
+  virtual QuerySummary query_summary() const { return QuerySummary::none; }
   virtual void fit(HeadIndex, const FitInput&) {}
 
   virtual Refits refits() const { return Refits::never; }

@@ -36,9 +36,9 @@ TEST_P(TransformContract, RowsQueriesAndOutputsAgree) {
   std::vector<int32_t> positions;
   for (int t = 0; t < 100; ++t) positions.push_back(5 * t);
   for (float& x : keys) x = rng.normal() + 1.0f;
-  std::vector<float> query_max(d);
-  for (size_t i = 0; i < d; ++i) query_max[i] = 0.1f + static_cast<float>(i);
-  transform->fit(head, {keys, positions, query_max});
+  std::vector<float> queries_seen(d);
+  for (size_t i = 0; i < d; ++i) queries_seen[i] = 0.1f + static_cast<float>(i);
+  transform->fit(head, {keys, positions, queries_seen});
   for (int t = 0; t < 100; t += 7) {
     std::vector<float> key(keys.begin() + static_cast<ptrdiff_t>(t * d),
                            keys.begin() + static_cast<ptrdiff_t>((t + 1) * d));
@@ -153,18 +153,40 @@ TEST(Balance, EvensOutOutlierChannels) {
   context.rope.dim = 8;
   const auto transform =
       make_transform(Plan::parse("mikv:transform=balance")->slot("transform"), context);
-  std::vector<float> keys(8, 1.0f), query_max(8, 1.0f);
+  std::vector<float> keys(8, 1.0f), queries_seen(8, 1.0f);
   keys[3] = -32.0f;
-  query_max[3] = 1.0f / 32.0f;
-  query_max[5] = 0.0f;
+  queries_seen[3] = 1.0f / 32.0f;
+  queries_seen[5] = 0.0f;
   const std::vector<int32_t> positions = {0};
-  transform->fit({}, {keys, positions, query_max});
-  std::vector<float> key = keys, q = query_max;
+  transform->fit({}, {keys, positions, queries_seen});
+  std::vector<float> key = keys, q = queries_seen;
   transform->forward_key({}, key.data(), 0);
   transform->query({}, q.data(), 1, 8);
   for (size_t c = 0; c < 8; ++c) EXPECT_NEAR(std::fabs(key[c]), 1.0f, 1e-3f) << c;
   EXPECT_NEAR(q[3], 1.0f, 1e-3f);
   EXPECT_EQ(q[5], 0.0f);
+}
+
+// rms of keys 1, 4 and of queries 1, 1/4 on channels 0 and 1: sqrt(rms q / rms k) is 1 and 1/4; on
+// the other six 1. Their geometric mean, 4^(-1/8), is divided out.
+TEST(Balance, ByRmsMakesFactorsOfRootMeanSquares) {
+  TransformContext context{1, 1, 8, 64, {}};
+  context.rope.dim = 8;
+  const auto transform =
+      make_transform(Plan::parse("mikv:transform=balance:by=rms")->slot("transform"), context);
+  std::vector<float> keys(2 * 8, 1.0f), squares(8, 3.0f);  // of three queries
+  keys[1] = 0.0f, keys[8 + 1] = std::sqrt(32.0f);          // the mean of squares is 16
+  squares[1] = 3.0f / 16.0f;
+  const std::vector<int32_t> positions = {0, 1};
+  transform->fit({}, {keys, positions, squares});
+  std::vector<float> key(8, 1.0f), query(8, 1.0f);
+  transform->forward_key({}, key.data(), 0);
+  transform->query({}, query.data(), 1, 8);
+  const float middle = std::pow(4.0f, -1.0f / 8.0f);
+  for (size_t c = 0; c < 8; ++c) {
+    EXPECT_NEAR(key[c], (c == 1 ? 0.25f : 1.0f) / middle, 1e-3f) << c;
+    EXPECT_NEAR(key[c] * query[c], 1.0f, 1e-5f) << c;
+  }
 }
 
 // Root mean square error of q . k for keys at 2 bits; transform may be null.
@@ -199,19 +221,50 @@ TEST(Balance, HalvesTheErrorOfTwoBitLogitsWhereKeysHaveOutliers) {
   TransformContext context{1, 1, kDim, 64, {}};
   context.rope.dim = kDim;
   Rng rng(4);
-  std::vector<float> keys(kKeys * kDim), queries(kQueries * kDim), query_max(kDim);
+  std::vector<float> keys(kKeys * kDim), queries(kQueries * kDim), queries_seen(kDim);
   for (size_t i = 0; i < keys.size(); ++i)
     keys[i] = rng.normal() * (i % kDim == 10 || i % kDim == 90 ? 16.0f : 1.0f);
   for (size_t i = 0; i < queries.size(); ++i) {
     queries[i] = rng.normal();
-    query_max[i % kDim] = std::max(query_max[i % kDim], std::fabs(queries[i]));
+    queries_seen[i % kDim] = std::max(queries_seen[i % kDim], std::fabs(queries[i]));
   }
   const std::vector<int32_t> positions(kKeys);
   const auto balance =
       make_transform(Plan::parse("mikv:transform=balance")->slot("transform"), context);
-  balance->fit({}, {keys, positions, query_max});
+  balance->fit({}, {keys, positions, queries_seen});
   EXPECT_LT(two_bit_logit_error(balance.get(), keys, queries, kDim),
             0.5 * two_bit_logit_error(nullptr, keys, queries, kDim));
+}
+
+// Keys and queries large on different channels, without outliers: q . k counts only where both are
+// large, and by=rms moves the levels of rotated keys there.
+TEST(Balance, ByRmsHalvesTheErrorWhereKeysAndQueriesDiffer) {
+  constexpr int kDim = 64, kKeys = 200, kQueries = 20;
+  TransformContext context{1, 1, kDim, 64, {}};
+  context.rope.dim = kDim;
+  Rng rng(5);
+  std::vector<float> keys(kKeys * kDim), queries(kQueries * kDim), squares(kDim);
+  for (size_t i = 0; i < keys.size(); ++i)
+    keys[i] = rng.normal() * (i % kDim < kDim / 2 ? 4.0f : 0.5f);
+  for (size_t i = 0; i < queries.size(); ++i) {
+    queries[i] = rng.normal() * (i % kDim < kDim / 2 ? 0.5f : 4.0f);
+    squares[i % kDim] += queries[i] * queries[i];
+  }
+  const std::vector<int32_t> positions(kKeys);
+  const auto error = [&](const char* text) {
+    const Plan plan = *Plan::parse(std::string("mikv:transform=") + text);
+    std::vector<std::unique_ptr<Transform>> chain;
+    std::vector<float> k = keys, q = queries;
+    for (const Plan::Slot& slot : plan.slots()) {
+      if (slot.slot != "transform") continue;
+      const auto transform = make_transform(slot, context);
+      transform->fit({}, {k, positions, squares});
+      for (size_t i = 0; i < kKeys; ++i) transform->forward_key({}, k.data() + i * kDim, 0);
+      transform->query({}, q.data(), kQueries, kDim);
+    }
+    return two_bit_logit_error(nullptr, k, q, kDim);
+  };
+  EXPECT_LT(error("balance:by=rms+hadamard"), 0.5 * error("hadamard"));
 }
 
 }  // namespace
