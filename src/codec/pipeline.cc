@@ -89,9 +89,6 @@ Result<void> Pipeline::make_levels(const Plan& plan) {
     if (!v) return tl::unexpected(v.error());
     levels_.push_back({*k, *v, true, false, rung});
     levels_.back().unbiased = slot.number("unbiased") == 1;
-    if (levels_.back().unbiased && layout_kind(k->id) != LayoutKind::codebook)
-      return bad_input("plan: slot '{}': unbiased=1 needs keys on a codebook; allowed: k=c4, c3, c2",
-                       name);
   }
   return {};
 }

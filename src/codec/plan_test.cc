@@ -34,7 +34,7 @@ TEST(Plan, OverridesReachTheirSlot) {
   EXPECT_EQ(Plan::parse("rtn4:attend=exact")->slot("attend").method, "exact");
   EXPECT_EQ(Plan::parse("mikv:mid=u4,mid_keep=0.3")->slot("mid").param("v"), "u4");
   EXPECT_EQ(Plan::parse("mikv:norm=rows,gqa=max")->slot("scorer").param("gqa"), "max");
-  EXPECT_EQ(Plan::parse("mikv-c:budget=ada")->slot("budget").param("keep"), "0.08");
+  EXPECT_EQ(Plan::parse("mikv-c:budget=ada")->slot("budget").param("keep"), "0.05");
   EXPECT_EQ(Plan::parse("mikv:sinks=4,budget=pyramid:keep=0.3")->canonical(),
             Plan::parse("mikv:budget=pyramid,keep=0.3,sinks=4")->canonical());
   EXPECT_EQ(Plan::parse("mikv:low.k=u3")->slot("low").param("k"), "u3");

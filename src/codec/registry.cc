@@ -106,7 +106,7 @@ std::string allowed_values(const ParamRow& param) {
            "head), g32, g64, g128 or gt (one per token)";
   if (param.kind == ParamKind::codebook)
     return "c4, c3, c2 (codebooks), then nothing (one scale per token), g32, g64, g128 or gh (half "
-           "a head); or what rtn takes";
+           "a head)";
   if (param.kind == ParamKind::choice) return fmt::format("{}", fmt::join(param.choices, ", "));
   if (param.kind == ParamKind::numbers)
     return fmt::format("numbers {} to {} joined by '/'", param.least, param.most);
@@ -125,7 +125,7 @@ Result<std::string> canonical_value(const MethodRow& method, const ParamRow& par
     if (!layout || layout->id == LayoutId::f16) return refuse();
     const bool codebook = layout_kind(layout->id) == LayoutKind::codebook;
     if (by_channel(layout->id)) return refuse();
-    if (codebook && param.kind != ParamKind::codebook) return refuse();
+    if (codebook != (param.kind == ParamKind::codebook)) return refuse();
     return layout_name(*layout);
   }
   if (param.kind == ParamKind::choice) {

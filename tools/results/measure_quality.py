@@ -26,7 +26,7 @@ EVICTION = "h2o snapkv streaming random"
 MAIN = "ppl kld lines passkey"
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": (MAIN, [],
-              f"f16 mikv-4 mikv mikv-c mikv-g mikv-int8 mikv-int4 rtn2 {EVICTION}"),
+              f"f16 mikv-4 mikv mikv-c mikv-s mikv-g mikv-int8 mikv-int4 rtn2 {EVICTION}"),
     "predicted": (MAIN, [],
                   "f16 higgs2 higgs2-c higgs3 higgs4 turbo3 turbo4 kivi2 aqua2 aqua3 aqua2-hot "
                   "keep2 keep1 kvcrush d2o"),
@@ -42,8 +42,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "paired-rtn4": (MAIN, ["--at-bytes", "5.11", "--samples", "320", "--limit", "8192"],
                     "f16 rtn4 mikv-c mikv-c:low.v=u3 mikv:low=u3"),
     "paired-rtn3": (MAIN, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
-                    f"f16 rtn3 mikv-c:low.v=u2 mikv-int4:low.k=u4 mikv-g:low.k=c4,low.v=c3 "
-                    f"{EVICTION}"),
+                    f"f16 rtn3 mikv-s mikv-s:transform=none mikv-int4:low.k=u4 {EVICTION}"),
     "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "40", "--limit", "8192"],
                     f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
     "mikv-parts": ("ppl kld lines", ["--limit", "4096", "--samples", "30"],
@@ -53,10 +52,11 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "mikv-bits": ("ppl kld lines", ["--limit", "4096", "--samples", "20"],
                   "f16 rtn4 rtn4:low=u4gt rtn3 rtn2:low.k=u4gt,transform=centre "
                   "rtn3:low.k=u4gt,transform=centre rtn3:low.k=u4gt,transform=centre+hadamard "
-                  "mikv:keep=0.06,low.k=u4gt,transform=centre "
-                  "mikv-int4:high.k=u4gt,low.k=u4gt,transform=centre "
-                  "mikv-int8:keep=0.1,low.k=u4gt,transform=centre mikv-c:transform=none "
-                  "mikv-c:transform=centre mikv-c mikv-c:keep=0.05,low=u4gt h2o:keep=0.33"),
+                  "mikv:keep=0.06,low.k=u4gt,transform=centre mikv-c:transform=none "
+                  "mikv-c:transform=centre mikv-c:transform=centre+hadamard "
+                  "mikv-c:transform=centre+balance+hadamard mikv-c mikv-c:keep=0 "
+                  "mikv-c:keep=0.02,high=f16 mikv-s "
+                  "mikv-s:transform=centre+balance:by=rms+hadamard h2o:keep=0.33"),
     "bytes-mikv": (MAIN, ["--at-bytes", "6.09"],
                    f"f16 mikv mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 {EVICTION}"),
     "selectors": ("ppl kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],
