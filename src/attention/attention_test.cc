@@ -216,7 +216,9 @@ TEST(Attention, DecodeEqualsTheOracleForEveryPreset) {
 TEST(Attention, EveryEpochIsReadWithItsOwnQuery) {
   for (const char* plan : {"mikv:transform=centre+balance:refresh=64,attend=exact",
                            "rtn4:transform=balance:refresh=64+hadamard,attend=exact",
-                           "mikv-int8:transform=balance:refresh=64,attend=exact"}) {
+                           "mikv-int8:transform=balance:refresh=64,attend=exact",
+                           "mikv-int8:mid=u4,mid_keep=0.2,transform=balance:refresh=64,"
+                           "attend=exact"}) {
     Fixture f(plan, {2, 3, 32, 2});
     std::vector<std::vector<double>> mass;
     for (int rows : {100, 80, 120, 90}) {
@@ -268,8 +270,8 @@ TEST(Attention, DecodeEqualsTheOracleAtEverySizeOfACodedTier) {
 class OnGaussianData : public testing::TestWithParam<Setting> {};
 
 TEST_P(OnGaussianData, IntegersAddLittle) {
-  for (const std::string layout : {"u2", "u3", "u4", "u4gt", "u4g32", "s4g32", "u8", "s8g32", "c2",
-                                   "c3", "c4", "u4,low.v=u2"}) {
+  for (const std::string layout : {"u2", "u3", "u4", "u4gt", "u4g32", "s4g32", "s4gt", "s3gt", "u8",
+                                   "s8g32", "c2", "c3", "c4", "u4,low.v=u2"}) {
     const bool mixed = layout.find(',') != std::string::npos;
     const std::string text = (mixed ? "rtn4:low.k=" : "rtn4:low=") + layout;
     for (const char* attend : {"integer", "exact"}) {

@@ -51,7 +51,8 @@ void DecodeAttention::prepare_coded(HeadIndex head, int epoch) {
   for (const auto& transform : pipeline_->transforms().chain(head, epoch))
     transform->query(head, q, group, stride_);
   for (int i = 0; i < static_cast<int>(pipeline_->levels().size()); ++i)
-    if (const Level& level = pipeline_->levels()[static_cast<size_t>(i)]; integer_keys(level))
+    if (const Level& level = pipeline_->levels()[static_cast<size_t>(i)];
+        integer_keys(level) && (epoch == 0 || pipeline_->last_level(i)))
       kernels().quantize_query[static_cast<size_t>(level.k.id)](
           level.k, q, stride_, group, query_codes(epoch, i, head.kv_head));
 }

@@ -195,8 +195,9 @@ void Pipeline::copy_down(Sequence* cache, HeadIndex head, int level,
   const Level& source = levels_[static_cast<size_t>(level)];
   RowTag tags[kDemoteBatch];
   float k[kDemoteBatch * kMaxHeadDim], v[kDemoteBatch * kMaxHeadDim];
-  const auto& chain = last_level(level + 1) ? transforms_.newest(head) : transforms_.first();
-  const bool same_basis = source.coded && transforms_.epochs(head) == 1;
+  const bool to_last = last_level(level + 1);
+  const auto& chain = to_last ? transforms_.newest(head) : transforms_.first();
+  const bool same_basis = source.coded && (!to_last || transforms_.epochs(head) == 1);
   if (same_basis)
     gather_rows(source, from, slots, k, v);
   else
@@ -232,14 +233,17 @@ Pipeline::Sample Pipeline::sample(const Sequence& cache, HeadIndex head, size_t 
     int level, slot;
   };
   std::vector<Place> places;
-  for (int level = 0; level == 0 || !last_level(level); ++level) {
+  for (int level = 0; !last_level(level); ++level) {
     const PlacedSlots here = slots_by_position(cache.tier(head.layer, head.kv_head, level));
-    for (size_t i = 0; i < here.slots.size(); ++i)
+    const auto above = static_cast<ptrdiff_t>(places.size());
+    for (size_t i = here.slots.size() - std::min(most, here.slots.size()); i < here.slots.size();
+         ++i)
       places.push_back({here.positions[i], level, here.slots[i]});
+    std::inplace_merge(places.begin(), places.begin() + above, places.end(),
+                       [](const Place& a, const Place& b) { return a.position < b.position; });
   }
-  std::sort(places.begin(), places.end(),
-            [](const Place& a, const Place& b) { return a.position < b.position; });
-  if (places.size() > most) places.erase(places.begin(), places.end() - static_cast<ptrdiff_t>(most));
+  if (places.size() > most)
+    places.erase(places.begin(), places.end() - static_cast<ptrdiff_t>(most));
   const auto d = static_cast<size_t>(context_.head_dim);
   Sample sample{std::vector<float>(places.size() * d), {}};
   std::vector<float> values(places.size() * d);
@@ -293,7 +297,7 @@ bool Pipeline::waits_for_fit(HeadIndex head, int tokens) const {
 }
 
 int Pipeline::due(const Sequence& cache, HeadIndex head, int level, int tokens, bool flush) const {
-  const bool last = level + 1 == static_cast<int>(levels_.size());
+  const bool last = last_level(level);
   if (last && !evicts_ && !chunks()) return 0;
   if (waits_for_fit(head, tokens)) return 0;
   const int size = cache.tier(head.layer, head.kv_head, level).size();
@@ -315,7 +319,7 @@ void Pipeline::demote(Sequence* cache, HeadIndex head, int level, int tokens, bo
 void Pipeline::move_down(Sequence* cache, HeadIndex head, int level, int tokens,
                          std::vector<int> slots) {
   Tier& tier = cache->tier(head.layer, head.kv_head, level);
-  const bool last = level + 1 == static_cast<int>(levels_.size());
+  const bool last = last_level(level);
   if (!last) fit(*cache, head, tokens);
   if (last && merger_) merge_away(cache, head, slots, tokens);
   bool refits = last_level(level + 1) && transforms_.may_refit(head, tokens);
@@ -343,7 +347,7 @@ int Pipeline::epoch(HeadIndex head, int level, int block) const {
 }
 
 int Pipeline::epoch_end(HeadIndex head, int level, int block) const {
-  return last_level(level) ? transforms_.last_block(head, transforms_.epoch(head, block)) : INT_MAX;
+  return last_level(level) ? transforms_.epoch_end(head, transforms_.epoch(head, block)) : INT_MAX;
 }
 
 bool Pipeline::can_take_back(const Sequence& cache, HeadIndex head, int from, int tokens) const {
@@ -399,12 +403,10 @@ void Pipeline::undo_transforms(const Tier& tier, HeadIndex head, int level, int 
     const auto offset = static_cast<ptrdiff_t>(slot - first) * d;
     const Transforms::Chain& chain =
         transforms_.chain(head, epoch(head, level, slot / kBlockTokens));
-    for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
-      for (int i = 0; i < n; ++i)
-        (*it)->inverse_key(head, k + offset + static_cast<ptrdiff_t>(i) * d,
-                           tier.knows_positions() ? tier.position(slot + i) : 0);
-      (*it)->inverse_value(v + offset, n, d);
-    }
+    const auto position = [&](int i) {
+      return tier.knows_positions() ? tier.position(slot + i) : 0;
+    };
+    invert(chain, head, n, d, position, k + offset, v + offset);
     slot += n;
   }
 }

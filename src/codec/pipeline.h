@@ -50,6 +50,7 @@ class Pipeline {
   Pipeline(Pipeline&&) = default;
 
   const std::vector<Level>& levels() const { return levels_; }
+  bool last_level(int level) const { return level + 1 == static_cast<int>(levels_.size()); }
   std::vector<TierShape> tier_shapes() const;
   const Budget& budget() const { return *budget_; }
   bool evicts() const { return evicts_; }
@@ -175,7 +176,6 @@ class Pipeline {
   void fit(const Sequence& cache, HeadIndex head, int tokens);
   void refit(const Sequence& cache, HeadIndex head, int tokens, int block);
   bool bound(HeadIndex head, int level) const;
-  bool last_level(int level) const { return level + 1 == static_cast<int>(levels_.size()); }
 
   TransformContext context_;
   std::shared_ptr<Budget> budget_;

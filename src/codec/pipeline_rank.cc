@@ -16,13 +16,8 @@ void Pipeline::read_slots(const Tier& tier, HeadIndex head, int level, std::span
   const int d = context_.head_dim, count = static_cast<int>(slots.size());
   gather_rows(stored, tier, slots, k, v);
   if (!stored.coded) return;
-  const Transforms::Chain& chain = transforms_.first();  // rows of later ones do not move
-  for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
-    for (int i = 0; i < count; ++i)
-      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * d,
-                         tier.position(slots[static_cast<size_t>(i)]));
-    (*it)->inverse_value(v, count, d);
-  }
+  const auto position = [&](int i) { return tier.position(slots[static_cast<size_t>(i)]); };
+  invert(transforms_.first(), head, count, d, position, k, v);  // rows of later ones do not move
 }
 
 Pipeline::Ranking Pipeline::rank(const Sequence& cache, HeadIndex head, int level, int tokens,

@@ -146,7 +146,8 @@ std::vector<std::vector<float>> edge_rows(Rng* rng, int n) {
 
 TEST(Rtn, TileKernelsGiveTheSameBitsRowByRow) {
   Rng rng(4);
-  for (const char* layout : {"u2", "u3g32", "u4gt", "u8g128", "s8g32", "s4g32", "s4gt", "s3gt", "u2g64"})
+  for (const char* layout :
+       {"u2", "u3g32", "u4gt", "u8g128", "s8g32", "s4g32", "s4gt", "s3gt", "u2g64"})
     for (int head_dim : {8, 24, 40, 64, 80, 128, 200, 512}) {
       const PartShape shape = part_shape(*parse_layout(layout), head_dim);
       const auto rows = edge_rows(&rng, head_dim);

@@ -52,7 +52,7 @@ Result<void> Transforms::allow_epochs(bool stays) {
   if (asked && !stays)
     return bad_input(
         "plan: slot 'transform': balance:refresh needs rows that stay where they were coded; "
-        "allowed: low=rtn, low=grid");
+        "allowed: low=rtn, grid, kivi");
   if (!stays) {
     later_ = {};
     refits_ = observes_again_ = false;
@@ -80,7 +80,7 @@ int Transforms::epoch(HeadIndex head, int block) const {
   return epoch;
 }
 
-int Transforms::last_block(HeadIndex head, int epoch) const {
+int Transforms::epoch_end(HeadIndex head, int epoch) const {
   return epoch + 1 == epochs(head) ? INT_MAX : later(head)[static_cast<size_t>(epoch)].first_block;
 }
 

@@ -13,6 +13,7 @@
 // did not change.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <vector>
@@ -20,6 +21,17 @@
 #include "codec/transform/transform.h"
 
 namespace kvkeep {
+
+// Takes rows k, v [count][head_dim] back to the original basis; position(i) is that of the i-th.
+template <class Position>
+void invert(const std::vector<std::shared_ptr<Transform>>& chain, HeadIndex head, int count,
+            int head_dim, const Position& position, float* k, float* v) {
+  for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
+    for (int i = 0; i < count; ++i)
+      (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * head_dim, position(i));
+    (*it)->inverse_value(v, count, head_dim);
+  }
+}
 
 class Transforms {
  public:
@@ -39,14 +51,12 @@ class Transforms {
 
   const Chain& first() const { return first_; }
   const Chain& newest(HeadIndex head) const;
-  // What the rows of a block of the low tier were coded with.
-  const Chain& of(HeadIndex head, int block) const { return chain(head, epoch(head, block)); }
   const Chain& chain(HeadIndex head, int epoch) const;
   int epochs(HeadIndex head) const {
     return later_.empty() ? 1 : 1 + static_cast<int>(later(head).size());
   }
-  int epoch(HeadIndex head, int block) const;
-  int last_block(HeadIndex head, int epoch) const;  // of the low tier + 1; INT_MAX for the newest
+  int epoch(HeadIndex head, int block) const;      // of a block of the low tier
+  int epoch_end(HeadIndex head, int epoch) const;  // its first block after it; INT_MAX: none
 
   bool needs_fit() const { return needs_fit_; }
   bool has_bias() const;

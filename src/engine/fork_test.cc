@@ -21,7 +21,8 @@ std::vector<float> steps(Session* s, int n, uint64_t seed) {
 }
 
 TEST(Fork, BothGoOnAsIfTheyWereAlone) {
-  for (const char* plan : {"f16", "mikv-c", "mikv-int8", "h2o", "diffkv"}) {
+  for (const char* plan :
+       {"f16", "mikv-c", "mikv-int8:transform=balance:refresh=16", "h2o", "diffkv"}) {
     const auto prompt = some_tokens(300, 1);
     Session alone = session(plan);
     ASSERT_TRUE(alone.prefill(prompt));
@@ -75,7 +76,7 @@ TEST(Fork, SharedBlocksAreCountedOnceAndEndWithTheOther) {
 
 TEST(Rollback, TokensTakenBackLeaveNoTrace) {
   for (const char* plan :
-       {"f16", "rtn2", "rtn3:transform=centre", "mikv", "mikv-int8", "streaming"}) {
+       {"f16", "rtn2", "rtn3:transform=centre", "mikv", "mikv-int8", "mikv-c", "streaming"}) {
     Session s = session(plan), reference = session(plan);
     ASSERT_TRUE(s.prefill(some_tokens(300, 1)));
     ASSERT_TRUE(reference.prefill(some_tokens(300, 1)));

@@ -10,8 +10,8 @@ namespace kvkeep {
 namespace {
 
 TEST(Layout, NamesAreReadAndPrinted) {
-  for (const char* name :
-       {"f16", "u8", "u4g64", "u4gt", "u3g32", "u2g128", "s8gt", "s4", "s3gt", "c4", "c3g32", "c2gh"}) {
+  for (const char* name : {"f16", "u8", "u4g64", "u4gt", "u3g32", "u2g128", "s8gt", "s4", "s3gt",
+                           "c4", "c3g32", "c2gh"}) {
     const auto layout = parse_layout(name);
     ASSERT_TRUE(layout) << layout.error().message;
     EXPECT_EQ(layout_name(*layout), name);
@@ -112,8 +112,7 @@ constexpr Golden kGolden[] = {
     {"s8gt", 1152, "00030609070b0f13", "00070e15030b131b", 0x132dc4902cf2c345u,
      0x9daae7d21d493c65u},
     {"s4gt", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x9b3d506df2e84e25u, 0x475c763267ce4025u},
-    {"s3gt", 512, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x7267c3ead30cb4a5u,
-     0xd0d6c58fb23e91f5u},
+    {"s3gt", 512, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x7267c3ead30cb4a5u, 0xd0d6c58fb23e91f5u},
     {"c4", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x9b3d506df2e84e25u, 0x475c763267ce4025u},
     {"c3", 512, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x7267c3ead30cb4a5u, 0xd0d6c58fb23e91f5u},
     {"c2", 384, "000f0a050f0f0f0f", "00ffaa55ffffffff", 0x90bf6e1f7e721625u, 0x0e62d3d61cfc5635u},

@@ -8,7 +8,8 @@ import common
 import quality
 
 DOCUMENT = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "kvcrush.md")
-NAMES = {"ppl": "perplexity", "kld": "KL divergence from the f16 cache, mean", "kv_recall": "recall from a dictionary",
+NAMES = {"ppl": "perplexity", "kld": "KL divergence from the f16 cache, mean",
+         "kv_recall": "recall from a dictionary",
          "lines": "line retrieval", "passkey": "pass key"}
 SUITE = ["lines", "kv_recall", "passkey"]  # of the table of keep1
 ORDER = ["none", "random", "kvcrush"]
@@ -95,8 +96,8 @@ def keep1(results_dir):
                      f"{tasks['ppl']['metrics']['ppl']:.2f}" if "ppl" in tasks else "",
                      f"{kld['mean']:.4f}", f"{100 * kld['top1_changed']:.1f} %",
                      *(quality.share(metrics) if metrics else "" for metrics in suite), mean])
-    titles = ["plan", "marginal:", "all-in:", "factor:", "ppl:", "KLD:", "argmax changed:", "lines:",
-              "kv_recall:", "passkey:", "mean of the three [minus f16]:"]
+    titles = ["plan", "marginal:", "all-in:", "factor:", "ppl:", "KLD:", "argmax changed:",
+              "lines:", "kv_recall:", "passkey:", "mean of the three [minus f16]:"]
     counts = ", ".join(f"`{task}` {exact[task]['metrics']['n']} questions"
                        for task in SUITE if task in exact)
     return "\n\n".join([common.table(titles, body), counts + ".", common.provenance(result)])

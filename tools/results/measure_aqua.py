@@ -35,11 +35,12 @@ SMALL = ["--limit", "4096", "--samples", "10"]
 SETS = {  # text, tasks, options, plans
     "books": ("books", "ppl,kld", ["--limit", "16384"], COMPARED),
     "wiki": ("wiki", "ppl,kld", ["--limit", "16384"], COMPARED),
-    "scale": ("books", "kld", ["--limit", "4096"], SCALES),
-    "bytes-3.5": ("books", "kld,lines", ["--at-bytes", "3.5", *SMALL], f"f16 keep2 {RIVALS}"),
-    "bytes-4": ("books", "kld,lines", ["--at-bytes", "4", *SMALL],
-                f"f16 keep2 {RIVALS} aqua2:scorer=h2o,keep=0.03 aqua2-hot:scorer=h2o,keep=0.05"),
-    "bytes-5.4": ("books", "kld,lines", ["--at-bytes", "5.4", *SMALL],
+    "scale": ("books", "ppl,kld", ["--limit", "4096"], SCALES),
+    "bytes-3.5": ("books", "ppl,kld,lines", ["--at-bytes", "3.5", *SMALL], f"f16 keep2 {RIVALS}"),
+    "bytes-4": ("books", "ppl,kld,lines", ["--at-bytes", "4", *SMALL],
+                f"f16 keep2 {RIVALS} aqua2:scorer=h2o,keep=0.03 aqua2-hot:scorer=h2o,keep=0.05 "
+                "mikv-s"),
+    "bytes-5.4": ("books", "ppl,kld,lines", ["--at-bytes", "5.4", *SMALL],
                   f"f16 keep2 {RIVALS} aqua2:scorer=h2o,keep=0.03 aqua2-hot:scorer=h2o,keep=0.05 "
                   "mikv-c"),
 }

@@ -4,10 +4,9 @@ usage: measure_crush.py      (after ./dev build)
 
 For every budget and base one call of `kvkeep eval --at-bytes` with every anchor on all tasks, and
 others with the other forms of the signature and the block form on `ppl` and `kld`; written as it
-comes:
-started again, the measurement goes on where it stopped. As many run side by side as KVKEEP_JOBS
-says, or as there are processors; KVKEEP_MINUTES=8 begins nothing new after that many; delete the
-file to measure anew.
+comes: started again, the measurement goes on where it stopped. As many run side by side as
+KVKEEP_JOBS says, or as there are processors; KVKEEP_MINUTES=8 begins nothing new after that many;
+delete the file to measure anew.
 """
 
 import concurrent.futures

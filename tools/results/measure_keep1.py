@@ -3,8 +3,8 @@
 usage: measure_keep1.py TRAIN.txt VALID.txt     (after ./dev build; KVKEEP_JOBS side by side)
 
 Every plan with a predictor is calibrated on TRAIN first, beside a link to the model in build/keep1:
-a file for a plan stays there until the model is newer. Divergence is measured on VALID, which no
-calibration saw. Started again, it goes on where it stopped; delete
+a file for a plan stays there until the model is newer. Perplexity and divergence are measured on
+VALID, which no calibration saw. Started again, it goes on where it stopped; delete
 the result to measure anew.
 """
 

@@ -43,7 +43,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                     "f16 rtn4 mikv-c mikv-c:low.v=u3 mikv:low=u3"),
     "paired-rtn3": (MAIN, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
                     f"f16 rtn3 mikv-s mikv-s:transform=none mikv-int4:low.k=u4 {EVICTION}"),
-    "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "40", "--limit", "8192"],
+    "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "120", "--limit", "8192"],
                     f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
     "mikv-parts": ("ppl kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "

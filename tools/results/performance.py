@@ -162,27 +162,25 @@ def figure(measured, wanted):
     return f"{measured:.{digits}f}"
 
 
-def bars(results):
+def bars(result):
     lines = []
-    for result in results:
-        for bar in result.get("bars", []):
-            sign, wanted = ("<=", bar["at_most"]) if "at_most" in bar else (">=", bar["at_least"])
-            lines.append([bar["what"], bar["threads"], f"{sign} {wanted:.2f}",
-                          figure(bar["measured"], wanted), "met" if bar["met"] else "missed"])
-    return "### What is demanded\n\n" + table(
+    for bar in result.get("bars", []):
+        sign, wanted = ("<=", bar["at_most"]) if "at_most" in bar else (">=", bar["at_least"])
+        lines.append([bar["what"], bar["threads"], f"{sign} {wanted:.2f}",
+                      figure(bar["measured"], wanted), "met" if bar["met"] else "missed"])
+    return "What is demanded here:\n\n" + table(
         ["bar", "threads:", "wanted:", "measured:", ""], lines) if lines else ""
 
 
 def tables(results_dir):
     if not os.path.isdir(results_dir):
         return ""
-    parts, results = [], []
+    parts = []
 
     def add(name, write):
         result = load(results_dir, name)
         if result is not None:
-            results.append(result)
-            parts.append(write(result))
+            parts.extend([write(result), bars(result)])
 
     for name, title in ATTENTION:
         add(name, lambda result, title=title: attention(result, title))
@@ -192,4 +190,4 @@ def tables(results_dir):
         add(name, lambda result, title=title: decode(result, "Whole engine: " + title))
     if not parts:
         return ""
-    return "\n\n".join(part for part in [INTRO, bars(results)] + parts if part)
+    return "\n\n".join(part for part in [INTRO, *parts] if part)

@@ -57,7 +57,7 @@ class Document(unittest.TestCase):
         two = "2.0 (2.0-2.0)"
         self.assertIn(f"| kvkeep | `m` | 4K | 1.0 | {two} | {two} | 12.5 (12.0-13.0) |", text)
         self.assertIn("its best mode at the greatest depth is `a`", text)
-        self.assertIn("| b | 1 | >= 10.00 | 12.50 | met |", performance.bars([result]))
+        self.assertIn("| b | 1 | >= 10.00 | 12.50 | met |", performance.bars(result))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 // refresh=n, rows coded n tokens later get factors of their own, from the queries since and the
 // newest keys. Under GQA queries are those of all q_heads of the group.
 //
-// by=rms is ours: b = sqrt(rms q / rms k). A step s common to all channels of k * b puts the error
-// s^2 / 12 * sum(q^2 / b^2) on a logit's square, and s^2 grows with the power sum(k^2 b^2) once a
-// rotation has spread it; their product is least at these factors (Cauchy and Schwarz). Only
-// ratios of factors matter there, so their geometric mean is made 1.
+// by=rms is ours: b = sqrt(rms q / rms k). Codes of step s on all channels of k * b give a logit
+// the mean squared error s^2 / 12 * sum(q^2 / b^2), and s^2 grows with the power sum(k^2 b^2) once
+// a rotation has spread it; the product is least at these factors (Cauchy and Schwarz). Only ratios
+// of factors matter there, so their geometric mean is made 1.
 #include <algorithm>
 #include <cmath>
 
@@ -75,8 +75,8 @@ class Balance : public Transform {
     const double middle = by_ == QuerySummary::largest || found == 0 ? 0.0 : sum / found;
     for (size_t c = 0; c < dim; ++c)
       if (known(c))
-        factor(head)[c] = f32_to_f16(
-            std::clamp(static_cast<float>(std::exp(logs[c] - middle)), kLeast, kMost));
+        factor(head)[c] =
+            f32_to_f16(std::clamp(static_cast<float>(std::exp(logs[c] - middle)), kLeast, kMost));
   }
 
   void forward_key(HeadIndex head, float* key, int) const override {
@@ -99,7 +99,7 @@ class Balance : public Transform {
   }
   const uint16_t* factor(HeadIndex head) const { return const_cast<Balance*>(this)->factor(head); }
 
-  int kv_heads_, dim_, refresh_;     // refresh: tokens, 0 = never
+  int kv_heads_, dim_, refresh_;  // refresh: tokens, 0 = never
   QuerySummary by_;
   std::vector<int> fitted_;          // [heads]: tokens seen then
   AlignedBuffer<uint16_t> factors_;  // b, f16 [heads][head_dim]
@@ -109,10 +109,10 @@ class Balance : public Transform {
 
 std::unique_ptr<Transform> make_transform_balance(const Plan::Slot& slot,
                                                   const TransformContext& context) {
-  return std::make_unique<Balance>(context.layers * context.kv_heads, context.kv_heads,
-                                   context.head_dim, static_cast<int>(slot.number("refresh")),
-                                   slot.param("by") == "rms" ? QuerySummary::squares
-                                                             : QuerySummary::largest);
+  return std::make_unique<Balance>(
+      context.layers * context.kv_heads, context.kv_heads, context.head_dim,
+      static_cast<int>(slot.number("refresh")),
+      slot.param("by") == "rms" ? QuerySummary::squares : QuerySummary::largest);
 }
 
 }  // namespace kvkeep

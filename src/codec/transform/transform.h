@@ -31,7 +31,7 @@ struct TransformContext {
 };
 
 // What a transform may learn from: before it codes its first row, from all rows of the prompt;
-// later from the newest exact rows.
+// later from the newest rows above the low tier.
 struct FitInput {
   std::span<const float>
       keys;  // [n][head_dim], as the transforms before it in the chain leave them

@@ -72,7 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"hadamard", 64, 64, true}, Case{"hadamard:signs=3", 80, 80, true},
                       Case{"hadamard:v=16", 80, 80, false}, Case{"hadamard", 24, 24, true},
                       Case{"centre", 64, 64, true}, Case{"centre", 128, 128, false},
-                      Case{"centre", 80, 32, false}),
+                      Case{"centre", 80, 32, false}, Case{"balance", 64, 64, true},
+                      Case{"balance:by=rms", 80, 80, false}),
     [](const auto& test) {
       std::string name = test.param.plan + std::to_string(test.param.head_dim);
       for (char& c : name)
