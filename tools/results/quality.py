@@ -113,10 +113,11 @@ def pivot(result):
         titles += [title for title, _ in shown[task]]
     rows = []
     for preset, by_task in rows_by(result, lambda row: row["preset"]).items():
-        cache = by_task[tasks[0]]["cache"]
+        first = next(by_task[task] for task in tasks if task in by_task)
+        cache = first["cache"]
         cells = [f"`{preset}`", f"{cache['bits_per_value']:.2f}",
                  f"{cache['compression_factor']:.2f}",
-                 str(by_task[tasks[0]]["protocol"]["exact_window"])]
+                 str(first["protocol"]["exact_window"])]
         for task in tasks:
             row = by_task.get(task)
             cells += [show(row) if row else "" for _, show in shown[task]]
