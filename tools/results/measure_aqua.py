@@ -155,12 +155,12 @@ def explained_table(report):
 
 def quality_table(rows):
     """One row a plan: bits, and what the tasks say, with f16 for comparison."""
-    plans, tasks = {}, []
+    plans = {}
     for row in rows:
         plans.setdefault(row["preset"], {})[row["task"]] = row
-        tasks += [row["task"]] if row["task"] not in tasks else []
     titles = {"ppl": ["ppl:", "of f16:"], "kld": ["KL divergence:", "first token agrees:"],
               "lines": ["lines:"]}
+    tasks = [task for task in titles if any(row["task"] == task for row in rows)]
     reference = plans["f16"].get("ppl")
     lines = []
     for plan, found in plans.items():
