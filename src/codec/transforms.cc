@@ -122,9 +122,11 @@ void Transforms::fit(HeadIndex head, int tokens, std::span<float> keys,
                      std::span<const int32_t> positions) {
   if (!needs_fit_) return;
   fitted_[index(head)] = tokens;
-  for (size_t i = 0; i < first_.size(); ++i) {
+  size_t learners = first_.size();  // up to the last transform that learns
+  while (!first_[learners - 1]->needs_fit()) --learners;
+  for (size_t i = 0; i < learners; ++i) {
     first_[i]->fit(head, input(head, tokens, keys, positions));
-    if (i + 1 < first_.size()) forward(*first_[i], head, keys, positions);
+    if (i + 1 < learners) forward(*first_[i], head, keys, positions);
   }
   if (observes_again_) forget_queries(head);
 }

@@ -15,6 +15,8 @@
 #include "base/aligned_buffer.h"
 #include "base/half.h"
 #include "codec/transform/transform.h"
+#include "kernels/isa.h"
+#include "kernels/layout.h"
 
 namespace kvkeep {
 namespace {
@@ -57,11 +59,11 @@ class Balance : public Transform {
     fitted_[index(head)] = input.tokens;
     const auto dim = static_cast<size_t>(dim_);
     std::vector<double> keys(dim), logs(dim);  // log b; channels without keys or queries keep b = 1
-    for (size_t i = 0; i < input.keys.size(); ++i) {
-      double& key = keys[i % dim];
-      const double size = std::fabs(input.keys[i]);
-      key = by_ == QuerySummary::largest ? std::max(key, size) : key + size * size;
-    }
+    for (size_t i = 0; i < input.keys.size(); i += dim)
+      for (size_t c = 0; c < dim; ++c) {
+        const double size = std::fabs(input.keys[i + c]);
+        keys[c] = by_ == QuerySummary::largest ? std::max(keys[c], size) : keys[c] + size * size;
+      }
     const double root = by_ == QuerySummary::largest ? 0.5 : 0.25;
     double sum = 0.0;
     int found = 0;
@@ -80,14 +82,20 @@ class Balance : public Transform {
   }
 
   void forward_key(HeadIndex head, float* key, int) const override {
-    for (int c = 0; c < dim_; ++c) key[c] *= f16_to_f32(factor(head)[c]);
+    float b[kMaxHeadDim];
+    kernels().f16_to_f32(factor(head), b, dim_);
+    for (int c = 0; c < dim_; ++c) key[c] *= b[c];
   }
   void inverse_key(HeadIndex head, float* key, int) const override {
-    for (int c = 0; c < dim_; ++c) key[c] /= f16_to_f32(factor(head)[c]);
+    float b[kMaxHeadDim];
+    kernels().f16_to_f32(factor(head), b, dim_);
+    for (int c = 0; c < dim_; ++c) key[c] /= b[c];
   }
   void query(HeadIndex head, float* rows, int count, int stride) const override {
+    float b[kMaxHeadDim];
+    kernels().f16_to_f32(factor(head), b, dim_);
     for (int r = 0; r < count; ++r)
-      for (int c = 0; c < dim_; ++c) rows[r * stride + c] /= f16_to_f32(factor(head)[c]);
+      for (int c = 0; c < dim_; ++c) rows[r * stride + c] /= b[c];
   }
 
  private:

@@ -132,8 +132,8 @@ class Centre : public Transform {
     float m[kMaxDim], cosine[kMaxDim / 2], sine[kMaxDim / 2];
     kernels().f16_to_f32(mean(head), m, context_.head_dim);
     waves_->angles(position, cosine, sine);
-    for (int i = 0; i < pairs_; ++i) {
-      const auto [a, b] = pair(i);
+    const auto [step, second] = context_.rope.interleaved ? Pair{2, 1} : Pair{1, pairs_};
+    for (int i = 0, a = 0, b = second; i < pairs_; ++i, a += step, b += step) {
       key[a] += sign * (m[a] * cosine[i] - m[b] * sine[i]);
       key[b] += sign * (m[a] * sine[i] + m[b] * cosine[i]);
     }
