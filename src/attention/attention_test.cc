@@ -247,8 +247,8 @@ TEST(Attention, EveryEpochIsReadWithItsOwnQuery) {
 TEST(Attention, DecodeEqualsTheOracleAtEverySizeOfACodedTier) {
   for (const KernelTable* table : runnable_kernels()) {
     const KernelsInUse use(*table);
-    for (const char* layouts :
-         {"u4,low.v=u4", "u3g32,low.v=u2", "u2,low.v=s8g32", "s4g64,low.v=u3gt", "s4gt,low.v=s3gt"})
+    for (const char* layouts : {"u4,low.v=u4", "u3g32,low.v=u2", "u2,low.v=s8g32",
+                                "s4g64,low.v=u3gt", "s4gt,low.v=s3gt", "s5gt,low.v=u5g32"})
       for (const int coded : {0, 1, 63, 64, 65, 127, 128, 129, 200}) {
         Fixture f(std::string("rtn4:low.k=") + layouts + ",attend=exact", {2, 3, 72, 2});
         f.append(coded);
@@ -270,8 +270,8 @@ TEST(Attention, DecodeEqualsTheOracleAtEverySizeOfACodedTier) {
 class OnGaussianData : public testing::TestWithParam<Setting> {};
 
 TEST_P(OnGaussianData, IntegersAddLittle) {
-  for (const std::string layout : {"u2", "u3", "u4", "u4gt", "u4g32", "s4g32", "s4gt", "s3gt", "u8",
-                                   "s8g32", "c2", "c3", "c4", "u4,low.v=u2"}) {
+  for (const std::string layout : {"u2", "u3", "u4", "u4gt", "u4g32", "s4g32", "s4gt", "s3gt", "u5",
+                                   "s5gt", "u8", "s8g32", "c2", "c3", "c4", "u4,low.v=u2"}) {
     const bool mixed = layout.find(',') != std::string::npos;
     const std::string text = (mixed ? "rtn4:low.k=" : "rtn4:low=") + layout;
     for (const char* attend : {"integer", "exact"}) {

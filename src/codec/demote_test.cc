@@ -80,9 +80,9 @@ std::vector<int> quantized(const PartShape& shape, const float* row) {
   return all;
 }
 
-constexpr const char* kPairs[][2] = {{"u4", "u2g32"}, {"u3", "u3gt"},  {"u2gt", "u4g32"},
-                                     {"u8", "s8"},    {"s4g32", "u8"}, {"s8gt", "s4"},
-                                     {"s4gt", "s3gt"}};
+constexpr const char* kPairs[][2] = {{"u4", "u2g32"},  {"u3", "u3gt"},  {"u2gt", "u4g32"},
+                                     {"u8", "s8"},     {"s4g32", "u8"}, {"s8gt", "s4"},
+                                     {"s4gt", "s3gt"}, {"u8", "s5gt"},  {"u5", "s3gt"}};
 
 TEST(Demote, BatchesOfAnySizeAreThePlainQuantizerRowByRow) {
   for (const auto& pair : kPairs)

@@ -58,7 +58,7 @@ TEST(Plan, RefusalsNameSlotValueAndWhatIsAllowed) {
   EXPECT_NE(message("mikw").find("mikv"), std::string::npos);
   EXPECT_NE(message("mikv:keep=1.5").find("0 to 1"), std::string::npos);
   EXPECT_NE(message("mikv:keep=nan").find("keep=nan"), std::string::npos);
-  EXPECT_NE(message("mikv:low=u5").find("u8, u4"), std::string::npos);
+  EXPECT_NE(message("mikv:low=u6").find("u8, u5, u4"), std::string::npos);
   EXPECT_NE(message("mikv:sinks=1.5").find("integer"), std::string::npos);
   EXPECT_NE(message("mikv:quota=large").find("growing, fixed"), std::string::npos);
   EXPECT_NE(message("mikv:mid=u4").find("share"), std::string::npos);

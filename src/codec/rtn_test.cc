@@ -36,12 +36,14 @@ TEST(Rtn, ErrorStaysWithinTheDeclaredBound) {
   Rng rng(1);
   for (const Case& c : {Case{"u2", 64},
                         {"u2g64", 128},
+                        {"u5", 72},
                         {"u3", 80},
                         {"u4g32", 40},
                         {"u8gt", 24},
                         {"u4gt", 8},
                         {"s8g32", 64},
                         {"s4g32", 96},
+                        {"s5gt", 72},
                         {"s3gt", 64},
                         {"u3g128", 256}}) {
     const PartShape shape = part_shape(*parse_layout(c.layout), c.head_dim);
@@ -58,7 +60,7 @@ TEST(Rtn, ErrorStaysWithinTheDeclaredBound) {
         }
         const bool uniform = layout_kind(shape.id) == LayoutKind::uniform;
         const int bits = layout_bits(shape.id);
-        // s4 and s3 meet their extreme value, the other end may miss by a whole step.
+        // s5, s4 and s3 meet their extreme value, the other end may miss by a whole step.
         const float step = uniform     ? (high - low) / static_cast<float>((1 << bits) - 1)
                            : bits == 8 ? top / 127.0f
                                        : 2.0f * top / static_cast<float>(1 << (bits - 1));
@@ -90,8 +92,10 @@ TEST(Rtn, GaussianDistortionIsPinned) {
   EXPECT_NEAR(distortion("u2g64"), 0.200, 0.02);
   EXPECT_NEAR(distortion("u3g64"), 0.0385, 0.004);
   EXPECT_NEAR(distortion("u4g64"), 0.0083, 0.0008);
+  EXPECT_NEAR(distortion("u5g64"), 0.00194, 0.0002);
   EXPECT_NEAR(distortion("u8g64"), 2.9e-5, 0.4e-5);
   EXPECT_NEAR(distortion("s8g32"), 2.9e-5, 0.9e-5);
+  EXPECT_NEAR(distortion("s5g64"), 0.0023, 0.0002);
   EXPECT_NEAR(distortion("s4g32"), 0.0075, 0.0015);
   EXPECT_NEAR(distortion("s4g64"), 0.0095, 0.0010);
   EXPECT_NEAR(distortion("s3g64"), 0.0400, 0.0040);
@@ -99,7 +103,7 @@ TEST(Rtn, GaussianDistortionIsPinned) {
 
 TEST(Rtn, QuantizingARestoredRowGivesTheSameRow) {
   Rng rng(3);
-  for (const char* layout : {"u2", "u3", "u4", "u8", "s8g32", "s4g32", "s3gt"}) {
+  for (const char* layout : {"u2", "u3", "u4", "u5", "u8", "s8g32", "s5gt", "s4g32", "s3gt"}) {
     const PartShape shape = part_shape(*parse_layout(layout), 64);
     for (int repeat = 0; repeat < 200; ++repeat) {
       const auto once = round_trip(shape, gaussian_row(&rng, 64));
@@ -111,7 +115,7 @@ TEST(Rtn, QuantizingARestoredRowGivesTheSameRow) {
 }
 
 TEST(Rtn, ConstantTinyAndHugeGroups) {
-  for (const char* layout : {"u2", "u4", "u8", "s8g32", "s4g32", "s3gt"}) {
+  for (const char* layout : {"u2", "u4", "u5", "u8", "s8g32", "s5gt", "s4g32", "s3gt"}) {
     const PartShape shape = part_shape(*parse_layout(layout), 64);
     for (float value : {0.0f, 1.5f, -3.0f, 6e-8f, -60000.0f, 65504.0f}) {
       const auto out = round_trip(shape, std::vector<float>(64, value));
@@ -146,8 +150,8 @@ std::vector<std::vector<float>> edge_rows(Rng* rng, int n) {
 
 TEST(Rtn, TileKernelsGiveTheSameBitsRowByRow) {
   Rng rng(4);
-  for (const char* layout :
-       {"u2", "u3g32", "u4gt", "u8g128", "s8g32", "s4g32", "s4gt", "s3gt", "u2g64"})
+  for (const char* layout : {"u2", "u3g32", "u4gt", "u5g64", "u8g128", "s8g32", "s5gt", "s4g32",
+                             "s4gt", "s3gt", "u2g64"})
     for (int head_dim : {8, 24, 40, 64, 80, 128, 200, 512}) {
       const PartShape shape = part_shape(*parse_layout(layout), head_dim);
       const auto rows = edge_rows(&rng, head_dim);

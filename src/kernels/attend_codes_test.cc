@@ -144,7 +144,7 @@ TEST(AttendCodes, NoTokensChangeNothing) {
 
 // A block far below the maximum of a softmax has weights whose inverse float32 cannot hold.
 TEST(AttendCodes, WeightsNextToNothingAddNothingButStayFinite) {
-  for (const char* name : {"u2", "u3", "u4", "u8", "s4g32", "s3gt", "s8g32", "c4"}) {
+  for (const char* name : {"u2", "u3", "u4", "u5", "u8", "s5gt", "s4g32", "s3gt", "s8g32", "c4"}) {
     const PartShape shape = part_shape(*parse_layout(name), 64);
     const TestPart part = random_part(shape, Side::value, 4);
     for (const float weight : {0.0f, 1e-44f, 1.2e-38f, 1e-35f, 1e-31f})

@@ -14,10 +14,10 @@
 //   u8  64 bytes, one code a byte
 //   u4  two units to 64 bytes: unit 2i in the low nibbles, 2i+1 in the high ones
 //   u2  four units to 64 bytes: unit 4i+j in bits 2j, 2j+1
-//   u3  four units (a quad) to 64 bytes and, in a second plane after the code planes of all four
-//       tiles, 32 more: layout/u3.h has the bits
+//   u5  four units (a quad) to 128 bytes, u3 to 64, and, in a second plane after the code planes of
+//       all four tiles, to 32 more: layout/u5.h and u3.h have the bits
 //
-//   part = [tile 0..3 codes][u3: tile 0..3 second plane][tile 0..3 side]
+//   part = [tile 0..3 codes][u5, u3: tile 0..3 second plane][tile 0..3 side]
 //   side of a tile = for each group: 16 scales (f16, one a token), then for uniform layouts 16
 //   minima
 //
@@ -89,8 +89,8 @@ struct PartShape {
   int padded_dim = 0;          // P; head_dim for f16
   int group = 0;               // resolved: channels per scale; the last group may be shorter
   int groups = 0;              // 0 for f16
-  size_t tile_code_bytes = 0;  // of one tile, the first plane for u3
-  size_t tile_mask_bytes = 0;  // u3 only
+  size_t tile_code_bytes = 0;  // of one tile, the first plane for u5 and u3
+  size_t tile_mask_bytes = 0;  // u5 and u3 only
   size_t tile_side_bytes = 0;
 
   size_t mask_offset() const { return kBlockTiles * tile_code_bytes; }

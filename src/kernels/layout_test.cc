@@ -10,8 +10,8 @@ namespace kvkeep {
 namespace {
 
 TEST(Layout, NamesAreReadAndPrinted) {
-  for (const char* name : {"f16", "u8", "u4g64", "u4gt", "u3g32", "u2g128", "s8gt", "s4", "s3gt",
-                           "c4", "c3g32", "c2gh"}) {
+  for (const char* name : {"f16", "u8", "u5", "u4g64", "u4gt", "u3g32", "u2g128", "s8gt", "s5gt",
+                           "s4", "s3gt", "c4", "c3g32", "c2gh"}) {
     const auto layout = parse_layout(name);
     ASSERT_TRUE(layout) << layout.error().message;
     EXPECT_EQ(layout_name(*layout), name);
@@ -25,12 +25,13 @@ TEST(Layout, NamesAreReadAndPrinted) {
 }
 
 TEST(Layout, BadNamesAreErrorsThatListWhatIsAllowed) {
-  for (const char* name : {"", "u", "q4_0", "u5", "U4", " u4", "4"}) {
+  for (const char* name : {"", "u", "q4_0", "u6", "U4", " u4", "4"}) {
     const auto layout = parse_layout(name);
     ASSERT_FALSE(layout) << name;
     EXPECT_EQ(layout.error().code, ErrorCode::bad_input);
-    EXPECT_NE(layout.error().message.find("f16, u8, u4, u3, u2, s8, s4, s3, c4, c3, c2, k4, k2"),
-              std::string::npos);
+    EXPECT_NE(
+        layout.error().message.find("f16, u8, u5, u4, u3, u2, s8, s5, s4, s3, c4, c3, c2, k4, k2"),
+        std::string::npos);
   }
   for (const char* name : {"u4g", "u4g48", "u4g064x", "u4g-1", "u4g-2", "u4t", "u4gt ", "u4g0",
                            "u4g99999999999", "u4g256"}) {
@@ -106,11 +107,13 @@ constexpr Golden kGolden[] = {
     {"f16", 1024, "003c103c203c303c", "003c013c023c033c", 0x2dc6ba02369efc25u, 0xd8c87e3fb13e2425u},
     {"u8gt", 1280, "00030609070b0f13", "00070e15030b131b", 0x9366ce9216bb3e65u,
      0x87d8f485222a4a85u},
+    {"u5gt", 896, "00030609070b0f13", "00e7ceb5636b737b", 0xe54c4060c6f71be5u, 0x1f8ef0a7e34e28cau},
     {"u4gt", 768, "c0f3265977bbff33", "c037ae1533bb33bb", 0xc12ce6c393bb0845u, 0x03ecbca6e184fa45u},
     {"u3gt", 640, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x118a2b686e49a4c5u, 0x64b1b46b54f45515u},
     {"u2gt", 512, "000f0a050f0f0f0f", "00ffaa55ffffffff", 0xa0c4766d66d4d045u, 0xaf059c8f0dc76555u},
     {"s8gt", 1152, "00030609070b0f13", "00070e15030b131b", 0x132dc4902cf2c345u,
      0x9daae7d21d493c65u},
+    {"s5gt", 768, "00030609070b0f13", "00e7ceb5636b737b", 0x8ee60bd85d04f4c5u, 0xd6ffdf1b3ebe8d4au},
     {"s4gt", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x9b3d506df2e84e25u, 0x475c763267ce4025u},
     {"s3gt", 512, "203b16293f1b3f1b", "20df964ddbdbdbdb", 0x7267c3ead30cb4a5u, 0xd0d6c58fb23e91f5u},
     {"c4", 640, "c0f3265977bbff33", "c037ae1533bb33bb", 0x9b3d506df2e84e25u, 0x475c763267ce4025u},

@@ -74,7 +74,7 @@ TEST(Gguf, RefusesBrokenHeaders) {
             "m.gguf: magic ends the file early: 4 bytes needed at offset 0, 0 left");
   const std::string zip = "PK\3\4 and more that is not a model";
   EXPECT_EQ(Gguf::parse(std::as_bytes(std::span(zip)), "m.gguf").error().message,
-            "m.gguf: magic is 0x04034b50, a GGUF file has 0x46554747");
+            "m.gguf: not a GGUF file: it begins with 0x04034b50, not 0x46554747");
   EXPECT_EQ(GgufBuilder(0, 0, 4).error(), "m.gguf: version is 4, allowed are 2 and 3");
   EXPECT_EQ(GgufBuilder(0, 0, 0x03000000).error(),
             "m.gguf: the file is big-endian, only little-endian files are read");

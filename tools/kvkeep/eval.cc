@@ -141,7 +141,11 @@ Result<Json> fit_plans(const EvalOptions& options, Inputs& in) {
   for (size_t i = 0; i < in.plans.size(); ++i) {
     if (in.plans[i] == f16) continue;
     auto fitted = fit_bytes(in.plans[i], *bytes, measure, unit_of(fn, static_cast<double>(i), all));
-    if (!fitted) return tl::unexpected(fitted.error());
+    if (!fitted) {
+      fmt::print(stderr, "hint: {} of {} tokens is {} bytes, the f16 cache takes {}\n",
+                 options.at_bytes, tokens, *bytes, *f16_bytes);
+      return tl::unexpected(fitted.error());
+    }
     rows.push_back({{"asked", in.plans[i].typed()},
                     {"preset", fitted->plan.typed()},
                     {"keep", fitted->keep},

@@ -23,6 +23,8 @@ RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 
 EVICTION = "h2o snapkv streaming random"
+KEYS4 = "mikv-c:low.k=u4gt,low.v=s4gt"
+KEYDIFF = "mikv:scorer=keydiff,recent=0"
 MAIN = "ppl kld lines passkey"
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": (MAIN, [],
@@ -37,14 +39,17 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
              "rtn3:low.k=u4gt,transform=centre mikv:keep=0.03,low.k=u4gt,transform=centre "
              "mikv-int4:low.k=u4"),
     "bytes-rtn4": (MAIN, ["--at-bytes", "5.11"],
-                   "f16 rtn4 mikv-c mikv-c:low.v=u3 mikv-c:low.v=u2 mikv-c:transform=none "
+                   f"f16 rtn4 mikv-c {KEYS4} mikv-c:low.v=s4gt mikv-c:transform=none "
                    f"mikv:low=u3 {EVICTION}"),
-    "paired-rtn4": (MAIN, ["--at-bytes", "5.11", "--samples", "320", "--limit", "8192"],
-                    "f16 rtn4 mikv-c mikv-c:low.v=u3 mikv:low=u3"),
+    "paired-rtn4": (MAIN, ["--at-bytes", "5.11", "--samples", "800", "--limit", "8192"],
+                    f"f16 rtn4 mikv-c {KEYS4} mikv:low=u3"),
     "paired-rtn3": (MAIN, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
                     f"f16 rtn3 mikv-s mikv-s:transform=none mikv-int4:low.k=u4 {EVICTION}"),
     "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "120", "--limit", "8192"],
                     f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
+    "paired-keep": (MAIN, ["--samples", "40"],
+                    f"{KEYDIFF} f16 mikv-4 mikv {EVICTION} tova knorm keydiff scissorhands "
+                    "expected bumblebee pyramidkv adakv kvcrush d2o kvmerger"),
     "mikv-parts": ("ppl kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
                    "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
@@ -54,7 +59,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                   "rtn3:low.k=u4gt,transform=centre rtn3:low.k=u4gt,transform=centre+hadamard "
                   "mikv:keep=0.06,low.k=u4gt,transform=centre mikv-c:transform=none "
                   "mikv-c:transform=centre mikv-c:transform=centre+hadamard "
-                  "mikv-c:transform=centre+balance+hadamard mikv-c mikv-c:keep=0 "
+                  f"mikv-c:transform=centre+balance+hadamard mikv-c mikv-c:keep=0 {KEYS4} "
                   "mikv-c:keep=0.02,high=f16 mikv-s "
                   "mikv-s:transform=centre+balance:by=rms+hadamard h2o:keep=0.33"),
     "bytes-mikv": (MAIN, ["--at-bytes", "6.09"],
@@ -72,7 +77,8 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
               ["--samples", "10"], "f16 mikv-4 mikv mikv-c rtn2 h2o"),
 }
 # What plans of a set are compared with, on the same units.
-PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3", "paired-rtn2": "rtn2"}
+PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3", "paired-rtn2": "rtn2",
+          "paired-keep": KEYDIFF}
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
 GRID_TASKS = {"ppl": ["--limit", "2048"], "kld": ["--limit", "2048"],

@@ -196,6 +196,14 @@ def at_bytes(result):
                    pivot(result))
 
 
+def same_keep(result):
+    return section(result, "2-bit tails against eviction at the same keep fraction",
+                   "A fifth of the tokens exact in every plan but `f16`; what happens to the rest "
+                   "is the difference, its bytes included in `bits`. Here `mikv` with the scorer "
+                   "of the eviction policy that finds most is the reference.",
+                   pivot(result))
+
+
 def other_tasks(result):
     return section(result, "The other tasks",
                    "What the embedded model cannot do with its exact cache (the row of `f16`) says "
@@ -255,7 +263,7 @@ PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
          "eval-uniform.json": uniform, "eval-keys.json": keys,
          "eval-bytes-rtn4.json": at_bytes, "eval-paired-rtn4.json": at_bytes,
          "eval-paired-rtn3.json": at_bytes, "eval-paired-rtn2.json": at_bytes,
-         "eval-bytes-mikv.json": at_bytes, "eval-tasks.json": other_tasks,
+         "eval-bytes-mikv.json": at_bytes, "eval-paired-keep.json": same_keep, "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 
 

@@ -6,4 +6,5 @@
 #include "kernels/layout/u2.h"
 #include "kernels/layout/u3.h"
 #include "kernels/layout/u4.h"
+#include "kernels/layout/u5.h"
 #include "kernels/layout/u8.h"

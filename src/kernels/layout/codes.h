@@ -16,7 +16,7 @@ inline constexpr int kUnitCodes = 64;
 // Four units in a row are a quad: 16 dims of K or 16 channels of V, of the 16 tokens of a tile.
 // Codes<bits> has
 //   static constexpr int kUnitsPerRow;  units that share 64 bytes of the code plane
-//   static constexpr int kMaskBytes;    bytes of the second plane a unit takes (3 bits only)
+//   static constexpr int kMaskBytes;    bytes of the second plane a unit takes (5 and 3 bits only)
 //   static constexpr int kTop;          the largest code
 //   static unsigned load(codes, masks, unit, lane);
 //   static void store(codes, masks, unit, lane, code);
