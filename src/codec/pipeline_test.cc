@@ -88,6 +88,7 @@ TEST(Pipeline, PaperAccountingReproducesThePublishedTable) {
   EXPECT_NEAR(bits("mikv-4", 64), 7.20, 1e-9);
   EXPECT_NEAR(bits("mikv", 256), 5.00, 1e-9);  // groups of 128
   EXPECT_NEAR(bits("q8_0", 64), 8.50, 1e-9);
+  EXPECT_NEAR(bits("q5_0", 64), 5.50, 1e-9);
   EXPECT_NEAR(bits("q4_0", 64), 4.50, 1e-9);
   EXPECT_NEAR(bits("h2o", 64), 3.20, 1e-9);
   EXPECT_NEAR(bits("f16", 64), 16.0, 1e-9);

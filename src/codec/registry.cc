@@ -102,8 +102,8 @@ const PresetRow* find_preset(std::string_view name) {
 
 std::string allowed_values(const ParamRow& param) {
   if (param.kind == ParamKind::layout)
-    return "u8, u5, u4, u3, u2 (uniform) or s8, s5, s4, s3 (symmetric), then nothing (groups of half a "
-           "head), g32, g64, g128 or gt (one per token)";
+    return "u8, u5, u4, u3, u2 (uniform) or s8, s5, s4, s3 (symmetric), then nothing (groups of "
+           "half a head), g32, g64, g128 or gt (one per token)";
   if (param.kind == ParamKind::codebook)
     return "c4, c3, c2 (codebooks), then nothing (one scale per token), g32, g64, g128 or gh (half "
            "a head)";

@@ -27,7 +27,8 @@ struct Header {
 
 Header read_header(GgufReader& reader) {
   const auto magic = reader.read<uint32_t>("magic");
-  if (magic != kMagic) reader.fail("not a GGUF file: it begins with 0x{:08x}, not 0x{:08x}", magic, kMagic);
+  if (magic != kMagic)
+    reader.fail("not a GGUF file: it begins with 0x{:08x}, not 0x{:08x}", magic, kMagic);
   const auto version = reader.read<uint32_t>("version");
   if (version == 0x02000000 || version == 0x03000000)
     reader.fail("the file is big-endian, only little-endian files are read");

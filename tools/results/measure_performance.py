@@ -27,15 +27,15 @@ RIVAL_PYTHON = os.path.join("build", "rivals", "bin", "python")
 WIDTHS = "u4,u3,u2,u4/u2,u2/u4"
 CONTEXTS = [["attention", "--context", context, "--gqa", "1,4,8", "--layouts", layouts]
             for context in ("1K", "4K", "16K", "64K", "128K")
-            for layouts in (WIDTHS, "u8,s8,s4,s3gt,c4gt,c3gt,c2gt")]
+            for layouts in (WIDTHS, "u8,u5,s8,s5gt,s4,s3gt,c4gt,c3gt,c2gt")]
 PLANS = "f16 q8_0 q4_0 mikv-4 mikv rtn2"
 SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
     "attention": ([["attention", "--layouts", layouts] for layouts in
-                   (WIDTHS, "u8,s8,s4,s3gt", "c4gt,c3gt,c2gt")], ""),
+                   (WIDTHS, "u8,u5,s8,s5gt,s4,s3gt", "c4gt,c3gt,c2gt")], ""),
     "attention-contexts": (CONTEXTS, ""),
     "attention-groups": ([["attention", "-t", "1", "--layouts", layouts] for layouts in
                           ("u4g32,u4gt,u3g32,u3gt,u2g32,u2gt",
-                           "u8/u4,s8/s4,u4/u3,u4gt/s4gt,s4gt/s3gt,c4gt/c2gt")], ""),
+                           "u8/u4,s8/s4,u4/u3,u4gt/s4gt,s5gt/s3gt,s4gt/s3gt,c4gt/c2gt")], ""),
     "attention-exact": ([["attention", "-t", "1", "--at", "exact"]], ""),
     "attention-isas": ([["attention", "-t", "1", "--isas", "avx2,avx512,avx512vnni", "--layouts",
                          "u8,u4,u3,u2"]], ""),

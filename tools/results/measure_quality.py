@@ -33,7 +33,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
                   "f16 higgs2 higgs2-c higgs3 higgs4 turbo3 turbo4 kivi2 aqua2 aqua3 aqua2-hot "
                   "keep2 keep1 kvcrush d2o"),
     "uniform": (MAIN, [],
-                "f16 q8_0 q4_0 q4_0-rot rtn4 rtn4:low=u4gt rtn3 rtn3:low=u3gt"),
+                "f16 q8_0 q5_0 q4_0 q4_0-rot rtn4 rtn4:low=u4gt rtn3 rtn3:low=u3gt"),
     "keys": (MAIN, [],
              "f16 rtn2:low.k=u4gt rtn2:low.k=u4gt,transform=centre rtn3:low.k=u4gt "
              "rtn3:low.k=u4gt,transform=centre mikv:keep=0.03,low.k=u4gt,transform=centre "

@@ -263,7 +263,8 @@ PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
          "eval-uniform.json": uniform, "eval-keys.json": keys,
          "eval-bytes-rtn4.json": at_bytes, "eval-paired-rtn4.json": at_bytes,
          "eval-paired-rtn3.json": at_bytes, "eval-paired-rtn2.json": at_bytes,
-         "eval-bytes-mikv.json": at_bytes, "eval-paired-keep.json": same_keep, "eval-tasks.json": other_tasks,
+         "eval-bytes-mikv.json": at_bytes, "eval-paired-keep.json": same_keep,
+         "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 
 

@@ -15,7 +15,8 @@ PLANS = {
     "mikv-4": "important 20 % exact, the rest at 4 bits",
     "mikv": "important 20 % exact, the rest at 2 bits",
     "rtn4": "everything at 4 bits",
-    "mikv-c": "important 5 % at 8 bits, the rest at 4; keys centred, balanced, rotated",
+    "mikv-c": "important 5 % at 8 bits, other keys at 5, values at 3; keys centred, balanced, "
+              "rotated",
     "q4_0": "llama.cpp's 4-bit cache",
     "mikv-s": "important 5 % at 8 bits, other keys at 4, values at 3; keys centred, balanced, "
               "rotated",
