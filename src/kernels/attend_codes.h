@@ -6,7 +6,7 @@
 //                scale * (q_step * sum(q_code * code) + constant) + minimum * sum(q)
 //   V: out += f_step * sum(f_code * code) + constant,    f = weight * scale
 //
-// Codes up to 4 bits meet 8-bit queries and 7-bit f; 8-bit codes meet 14-bit ones, which cost
+// Codes up to 5 bits meet 8-bit queries and 7-bit f; 8-bit codes meet 14-bit ones, which cost
 // nothing more (their products fill 32 bits either way) and lose nothing. The constants subtract
 // what rounding q and f does to the middle code, so that only a code's distance from the middle
 // multiplies a rounding error. f is rounded against its largest in the block and group.

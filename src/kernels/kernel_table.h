@@ -39,7 +39,7 @@ using AccumulateBlockFn = void (*)(const PartShape& shape, const std::byte* part
 // constant terms per group.
 struct QueryCodes {
   union {
-    int8_t narrow[kMaxHeadDim];  // codes up to 4 bits
+    int8_t narrow[kMaxHeadDim];  // codes up to 5 bits
     int16_t wide[kMaxHeadDim];   // 8-bit codes
   };
   float scales[kMaxGroups], constants[kMaxGroups], sums[kMaxGroups];

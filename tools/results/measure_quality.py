@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 
-EVICTION = "h2o snapkv streaming random"
+EVICTION = "h2o snapkv streaming random keydiff"
 KEYS4 = "mikv-c:low.k=u4gt,low.v=s4gt"
 KEYDIFF = "mikv:scorer=keydiff,recent=0"
 MAIN = "ppl kld lines passkey"
@@ -48,8 +48,11 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "120", "--limit", "8192"],
                     f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
     "paired-keep": (MAIN, ["--samples", "40"],
-                    f"{KEYDIFF} f16 mikv-4 mikv {EVICTION} tova knorm keydiff scissorhands "
-                    "expected bumblebee pyramidkv adakv kvcrush d2o kvmerger"),
+                    f"{KEYDIFF} f16 mikv-4 mikv {EVICTION} tova knorm morphkv scissorhands "
+                    "expected bumblebee pyramidkv adakv kvcrush kvcrush-block d2o kvmerger"),
+    "paired-own": ("ppl kld lines", ["--samples", "800", "--limit", "8192"],
+                   f"mikv-c f16 rtn4 {KEYS4} mikv-c:transform=none "
+                   "mikv-c:transform=centre+balance+hadamard"),
     "mikv-parts": ("ppl kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
                    "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
@@ -78,7 +81,7 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
 }
 # What plans of a set are compared with, on the same units.
 PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3", "paired-rtn2": "rtn2",
-          "paired-keep": KEYDIFF}
+          "paired-keep": KEYDIFF, "paired-own": "mikv-c"}
 GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
 GRID_TASKS = {"ppl": ["--limit", "2048"], "kld": ["--limit", "2048"],

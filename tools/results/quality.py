@@ -5,7 +5,9 @@ eval-predicted.json    the presets of grids, cross-layer prediction and represen
 eval-uniform.json      every token at the same bits
 eval-keys.json         keys of the low tier at more bits than its values
 eval-bytes-*.json      plans at equal bytes (--at-bytes): those of rtn4 and mikv
-eval-paired-*.json     the same with more questions, and differences on the same questions
+eval-paired-rtn*.json  the same with more questions, and differences on the same questions
+eval-paired-keep.json  plans that keep the same share of the tokens, and these differences
+eval-paired-own.json   plans of about the bytes of rtn4 as they are, and these differences
 eval-tasks.json        the other tasks
 eval-sensitivity.json  a grid of plans: scorer x keep x bits x group of the low tier
 """
@@ -90,6 +92,7 @@ def columns(task, rows):
     found.append((above, versus))
     if "nll_low" in rows[0]["versus"]:
         title, show = ANSWER_NLL
+        found.insert(0, ("bits:", lambda row: f"{row['cache']['bits_per_value']:.2f}"))
         found += [(title, lambda row: show(row["metrics"])),
                   (above, lambda row: versus(row, "nll_"))]
     return found
@@ -198,9 +201,9 @@ def at_bytes(result):
 
 def same_keep(result):
     return section(result, "2-bit tails against eviction at the same keep fraction",
-                   "A fifth of the tokens exact in every plan but `f16`; what happens to the rest "
-                   "is the difference, its bytes included in `bits`. Here `mikv` with the scorer "
-                   "of the eviction policy that finds most is the reference.",
+                   "A fifth of the tokens stays in every plan but `f16`; what becomes of the rest "
+                   "is the difference, its bytes included in `bits`. The reference is `mikv` "
+                   "with the scorer of `keydiff`.",
                    pivot(result))
 
 

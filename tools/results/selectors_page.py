@@ -80,7 +80,8 @@ the newest tokens matter most. Three things stand out on the embedded model. A s
 does not answer questions that come later: on `lines` and `kv_recall` all but `keydiff` are far
 below the plan that keeps the other tokens at 2 bits. Keys unlike the rest are what hides:
 `keydiff` finds pass keys and most of the lines that 2 bits find, for fewer bytes, though it
-predicts text worse than either. And fewer tokens in deep layers (`pyramid`) predict text best at
+predicts text worse than either; as the scorer of 2-bit tails it finds more lines than both
+([mikv.md](mikv.md)). And fewer tokens in deep layers (`pyramid`) predict text best at
 equal size, but only where the others are lost; with 2-bit tails the shape of the budget hardly
 matters. For comparison, the
 exact cache, and 2-bit tails:"""

@@ -1,4 +1,4 @@
-// 5 bits: a quad takes 160 bytes, so that half of the codes lie whole in a byte.
+// 5 bits: a quad takes 160 bytes. Half of the codes lie whole in a byte, the others split 3 + 2.
 //
 //   code plane, 128 bytes a quad:   row i of two: bits 0-4 unit i | bits 5-7 unit 2 + i, high bits
 //   second plane, 32 bytes a quad:  bits 0-1 unit 2, low bits | bits 2-3 unit 3, low bits;
