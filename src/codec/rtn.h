@@ -4,7 +4,8 @@
 //   uniform (MiKV, Yang et al. 2024, eq. 1): scale = (max - min) / (2^bits - 1), minimum = min,
 //     code = round((x - minimum) / scale); |error| <= scale / 2 + the f16 rounding of the two.
 //   symmetric, 8 bits: scale = max|x| / 127, code = round(x / scale) + 128.
-//   symmetric, 5, 4 or 3 bits: scale = (the value of largest magnitude) / -2^(bits-1), so that it is
+//   symmetric, 5, 4 or 3 bits: scale = (the value of largest magnitude) / -2^(bits-1), so that it
+//   is
 //     met exactly; of two such values of opposite sign, the negative one.
 //
 // Codes are chosen with the f16-rounded scale and minimum, the ones the reader will see. These

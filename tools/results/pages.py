@@ -7,8 +7,8 @@ import common
 import quality
 
 DOCS = os.path.join(os.path.dirname(__file__), "..", "..", "docs")
-PARTS = {"mikv.md": ("mikv-parts", "mikv-bits", "paired-keep", "paired-rtn4", "paired-rtn3",
-                     "paired-rtn2"),
+PARTS = {"mikv.md": ("mikv-parts", "mikv-bits", "paired-keep", "paired-rtn4", "paired-own",
+                     "paired-rtn3", "paired-rtn2"),
          "higgs.md": ("higgs",)}
 
 

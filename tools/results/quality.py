@@ -207,6 +207,12 @@ def same_keep(result):
                    pivot(result))
 
 
+def own_size(result):
+    return section(result, "`mikv-c` as it is, question by question",
+                   "No plan is fitted: `mikv-c`, its parts exchanged, and `rtn4`, whose cache is "
+                   "the larger in every task.", pivot(result))
+
+
 def other_tasks(result):
     return section(result, "The other tasks",
                    "What the embedded model cannot do with its exact cache (the row of `f16`) says "
@@ -267,6 +273,7 @@ PARTS = {"eval-suite.json": suite, "eval-predicted.json": predicted,
          "eval-bytes-rtn4.json": at_bytes, "eval-paired-rtn4.json": at_bytes,
          "eval-paired-rtn3.json": at_bytes, "eval-paired-rtn2.json": at_bytes,
          "eval-bytes-mikv.json": at_bytes, "eval-paired-keep.json": same_keep,
+         "eval-paired-own.json": own_size,
          "eval-tasks.json": other_tasks,
          "eval-sensitivity.json": sensitivity}
 
