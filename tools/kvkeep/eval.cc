@@ -142,9 +142,9 @@ Result<Json> fit_plans(const EvalOptions& options, Inputs& in) {
     if (in.plans[i] == f16) continue;
     auto fitted = fit_bytes(in.plans[i], *bytes, measure, unit_of(fn, static_cast<double>(i), all));
     if (!fitted) {
-      fmt::print(stderr, "hint: --at-bytes {} asks for {} bytes at {} tokens, f16 takes {}\n",
-                 options.at_bytes, *bytes, tokens, *f16_bytes);
-      return tl::unexpected(fitted.error());
+      Error error = fitted.error();
+      error.message += fmt::format("; f16 takes {}", *f16_bytes);
+      return tl::unexpected(std::move(error));
     }
     rows.push_back({{"asked", in.plans[i].typed()},
                     {"preset", fitted->plan.typed()},
