@@ -209,8 +209,8 @@ def same_keep(result):
 
 def own_size(result):
     return section(result, "`mikv-c` as it is, question by question",
-                   "No plan is fitted: `mikv-c`, its parts exchanged, and `rtn4`, whose cache is "
-                   "the larger in every task.", pivot(result))
+                   "No plan is fitted: `mikv-c`, its parts exchanged, and `rtn4`; bits are those "
+                   "of the text and, beside them, of the questions.", pivot(result))
 
 
 def other_tasks(result):
