@@ -1,7 +1,7 @@
 // A plan says how a cache is compressed, as text: slots separated by ';', each a method with
 // parameters. Presets are names for plans and take the same parameters: "mikv:keep=0.3,low=u4".
 //
-//   scorer=h2o;budget=uniform:keep=0.2,recent=0.5;high=f16;low=rtn:k=u2,v=u2;transform=none;
+//   scorer=damage;budget=uniform:keep=0.2,recent=0.25;high=f16;low=rtn:k=u2,v=u2;transform=none;
 //   attend=integer
 //
 // Every text has one canonical form; parsing that form gives the same plan. docs/methods.md lists

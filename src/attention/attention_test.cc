@@ -175,8 +175,11 @@ std::vector<float> scores(const Fixture& f) {
 
 // Every preset whose rows all lie in tiers, and the longest chain of transforms.
 std::vector<std::string> plans_under_test() {
-  std::vector<std::string> plans = {"mikv:transform=centre+balance+hadamard",
-                                    "mikv:scorer=zipcache", "mikv:gqa=max", "mikv:gqa=mean",
+  std::vector<std::string> plans = {"mikv-h2o:transform=centre+balance+hadamard",
+                                    "mikv-h2o:high=u8",
+                                    "mikv:scorer=zipcache",
+                                    "mikv-h2o:gqa=max",
+                                    "mikv-h2o:gqa=mean",
                                     "scissorhands:gqa=max"};
   for (const PresetInfo& preset : presets())
     if (preset.plan.find("low=chunk") == std::string::npos) plans.push_back(preset.name);
@@ -338,7 +341,7 @@ TEST(Attention, PrefillEqualsTheOracleForEveryPreset) {
 
 // Pasts of several chunks on several levels, and slices of several items.
 TEST(Attention, PrefillOverALongPastEqualsTheOracle) {
-  for (const char* plan : {"mikv", "mikv-int8", "h2o:keep=0.9", "rtn4", "snapkv"})
+  for (const char* plan : {"mikv-h2o", "mikv-h2o:high=u8", "h2o:keep=0.9", "rtn4", "snapkv"})
     for (const Setting& setting : {Setting{2, 1, 8, 2}, Setting{1, 6, 24, 1}}) {
       Fixture f(plan, setting);
       for (int slice : {300, 260, 65}) {
@@ -373,7 +376,7 @@ TEST(Attention, PrefillScratchDoesNotGrowWithTheContextUnlessScoresAreWanted) {
 TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
   std::vector<float> reference;
   for (int threads : {1, 2, 5}) {
-    Fixture f("mikv-c", {2, 2, 64, threads});
+    Fixture f("mikv-c:scorer=h2o", {2, 2, 64, threads});
     f.append(5000);
     f.demote(true);
     f.append(1);
@@ -393,7 +396,7 @@ TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
 // head: each gets the output and the scores it gets alone.
 TEST(Attention, SequencesReadTogetherAsAlone) {
   const std::pair<const char*, int> subjects[] = {
-      {"mikv-c", 5000}, {"f16", 3}, {"h2o", 700}, {"rtn2", 2200}, {"kvcrush", 130}};
+      {"mikv-c:scorer=h2o", 5000}, {"f16", 3}, {"h2o", 700}, {"rtn2", 2200}, {"kvcrush", 130}};
   std::vector<std::vector<float>> outs, grown;
   for (int threads : {0, 1, 3, 5}) {  // 0: alone
     ThreadPool pool(std::max(threads, 1));

@@ -95,7 +95,7 @@ void gather_rows(const Level& level, const Tier& tier, std::span<const int> slot
                     d * sizeof(float));
     };
     read(read_k, level.k, tier.k_part(block), k);
-    read(read_v, level.v, tier.v_part(block), v);
+    if (v) read(read_v, level.v, tier.v_part(block), v);
     i = end;
   }
 }

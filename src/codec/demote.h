@@ -37,7 +37,7 @@ uint64_t demotion_order(int pin, float score, size_t index);
 std::vector<size_t> lowest(std::span<const uint64_t> orders, int count);
 
 // Rows at `slots` as the tier holds them, dequantized but in the tier's own basis:
-// k, v [slots][head_dim].
+// k, v [slots][head_dim]; values are left out if v is null.
 void gather_rows(const Level& level, const Tier& tier, std::span<const int> slots, float* k,
                  float* v);
 

@@ -155,6 +155,9 @@ TEST(Demote, GatheredRowsAreTheSlotsAsked) {
       EXPECT_EQ(some_k[i * 80 + c], k[static_cast<size_t>(slots[i]) * 80 + c]);
       EXPECT_EQ(some_v[i * 80 + c], v[static_cast<size_t>(slots[i]) * 80 + c]);
     }
+  std::vector<float> keys_alone(some_k.size());
+  gather_rows(s.level, s.tier, slots, keys_alone.data(), nullptr);
+  EXPECT_EQ(keys_alone, some_k);
 }
 
 TEST(Demote, OrderIsPinThenScoreThenPosition) {

@@ -8,7 +8,7 @@
 //
 //   demote = read row -> transform -> quantize -> pack into the next level's tail slot
 //
-// Levels store no more about a row than the plan will ask: no score where nothing is ranked, and no
+// Levels store no more about a row than the plan will ask: no score that no attention gives, and no
 // position in a last level that rows reach in order (rtn2), or whose reader needs none (mikv).
 //
 // The only place that knows all stages. Append and demote change one (layer, kv_head) and may run

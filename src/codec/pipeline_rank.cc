@@ -9,7 +9,7 @@
 
 namespace kvkeep {
 
-// Rows of a tier at `slots` in the original basis: k, v [slots][head_dim].
+// Rows of a tier at `slots` in the original basis: k, v [slots][head_dim]; v may be null.
 void Pipeline::read_slots(const Tier& tier, HeadIndex head, int level, std::span<const int> slots,
                           float* k, float* v) const {
   const Level& stored = levels_[static_cast<size_t>(level)];
@@ -56,7 +56,9 @@ Pipeline::Ranking Pipeline::rank(const Sequence& cache, HeadIndex head, int leve
 // newest, sinks last; returned in order of position.
 std::vector<int> Pipeline::choose(const Sequence& cache, HeadIndex head, int level, int tokens,
                                   int count) const {
-  const int size = cache.tier(head.layer, head.kv_head, level).size();
+  const Tier& tier = cache.tier(head.layer, head.kv_head, level);
+  const int size = tier.size();
+  if (count == size) return slots_by_position(tier).slots;
   const Ranking ranking = rank(cache, head, level, tokens, size - count);
   std::vector<uint64_t> orders(ranking.slots.size());
   for (size_t i = 0; i < orders.size(); ++i)

@@ -178,7 +178,7 @@ TEST(Pipeline, LowTierIsPlainRtnOfTheExactRow) {
 }
 
 TEST(Pipeline, HeavyHittersSinksAndNewestStayOthersGoDown) {
-  Fixture f("mikv:keep=0.2,recent=0.5,sinks=2", 64);
+  Fixture f("mikv-h2o:keep=0.2,recent=0.5,sinks=2", 64);
   f.append(100);
   Tier& tier = f.cache.tier(0, 0, 0);
   for (int i = 0; i < 100; ++i)
@@ -205,7 +205,7 @@ TEST(Pipeline, StreamingKeepsItsSinksAndTheNewest) {
 }
 
 TEST(Pipeline, ExactWindowAndSinksHoldUnderACodedHighTier) {
-  Fixture f("mikv-int8:sinks=4,window=32", 64);
+  Fixture f("mikv-h2o:high=u8,sinks=4,window=32", 64);
   f.append(1000);
   Tier& tier = f.cache.tier(0, 0, 0);
   for (int i = 0; i < 1000; ++i) tier.set_score(i, static_cast<float>(2000 - i));
@@ -277,7 +277,7 @@ TEST(Pipeline, EveryLevelHasItsOwnRecentShare) {
 }
 
 TEST(Pipeline, AFixedQuotaStaysThatOfThePrompt) {
-  Fixture f("mikv:quota=fixed", 64);
+  Fixture f("mikv:recent=0.5,quota=fixed", 64);
   f.append(200);
   f.pipeline.see_prompt(200);
   f.demote(true);
@@ -327,10 +327,13 @@ TEST(Pipeline, PositionsAndScoresAreStoredOnlyWhereTheyAreRead) {
   EXPECT_EQ(tags("f16"), (V{0}));
   EXPECT_EQ(tags("rtn2"), (V{20, 0}));
   EXPECT_EQ(tags("rtn2:sinks=4,window=32", 65536), (V{20, 0}));
-  EXPECT_EQ(tags("mikv"), (V{22, 0}));
-  EXPECT_EQ(tags("mikv-int8"), (V{22, 22, 0}));
-  EXPECT_EQ(tags("mikv-c"), (V{22, 22, 20}));
-  EXPECT_EQ(tags("mikv-c", 65537), (V{42, 42, 40}));
+  EXPECT_EQ(tags("mikv-h2o"), (V{22, 0}));
+  EXPECT_EQ(tags("mikv-h2o:high=u8"), (V{22, 22, 0}));
+  EXPECT_EQ(tags("mikv-c:scorer=h2o"), (V{22, 22, 20}));
+  EXPECT_EQ(tags("mikv-c:scorer=h2o", 65537), (V{42, 42, 40}));
+  EXPECT_EQ(tags("mikv"), (V{20, 0})) << "what keys say is not kept";
+  EXPECT_EQ(tags("mikv-int8"), (V{20, 20, 0}));
+  EXPECT_EQ(tags("mikv-c"), (V{20, 20, 20}));
   EXPECT_EQ(tags("h2o"), (V{22}));
   EXPECT_EQ(tags("knorm"), (V{20}));
   EXPECT_EQ(tags("streaming"), (V{20}));

@@ -20,9 +20,9 @@ TEST(Plan, EveryPresetParsesAndItsCanonicalFormIsAFixedPoint) {
 }
 
 TEST(Plan, OverridesReachTheirSlot) {
-  EXPECT_EQ(Plan::parse("mikv:keep=0.30,low=u4,seed=3").has_value(), false);  // h2o has no seed
+  EXPECT_EQ(Plan::parse("mikv-h2o:keep=0.30,low=u4,seed=3").has_value(), false);  // h2o has no seed
   const auto plan =
-      Plan::parse("mikv:keep=0.30,low=u4,high=u8g32,sinks=4,transform=centre+hadamard");
+      Plan::parse("mikv-h2o:keep=0.30,low=u4,high=u8g32,sinks=4,transform=centre+hadamard");
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->canonical(),
             "scorer=h2o:norm=none,gqa=sum;budget=uniform:keep=0.3,mid_keep=0,recent=0.5,"
@@ -33,7 +33,7 @@ TEST(Plan, OverridesReachTheirSlot) {
             "attend=integer");
   EXPECT_EQ(Plan::parse("rtn4:attend=exact")->slot("attend").method, "exact");
   EXPECT_EQ(Plan::parse("mikv:mid=u4,mid_keep=0.3")->slot("mid").param("v"), "u4");
-  EXPECT_EQ(Plan::parse("mikv:norm=rows,gqa=max")->slot("scorer").param("gqa"), "max");
+  EXPECT_EQ(Plan::parse("mikv-h2o:norm=rows,gqa=max")->slot("scorer").param("gqa"), "max");
   EXPECT_EQ(Plan::parse("mikv-c:budget=ada")->slot("budget").param("keep"), "0.05");
   EXPECT_EQ(Plan::parse("mikv:sinks=4,budget=pyramid:keep=0.3")->canonical(),
             Plan::parse("mikv:budget=pyramid,keep=0.3,sinks=4")->canonical());
@@ -66,6 +66,8 @@ TEST(Plan, RefusalsNameSlotValueAndWhatIsAllowed) {
   EXPECT_NE(message("mikv:mid=u4,keep=0.6,mid_keep=0.5").find("sum of at most 1"),
             std::string::npos);
   EXPECT_NE(message("mikv:fish=1").find("keep"), std::string::npos);
+  EXPECT_NE(message("mikv:gqa=max").find("gqa"), std::string::npos);
+  EXPECT_NE(message("mikv:representatives=kvcrush").find("observe attention"), std::string::npos);
   EXPECT_NE(message("scorer=best").find("h2o"), std::string::npos);
   EXPECT_NE(message("score=h2o").find("scorer"), std::string::npos);
   EXPECT_NE(message("scorer=h2o;scorer=h2o").find("twice"), std::string::npos);
@@ -84,7 +86,8 @@ TEST(Registry, AdvisesAgainstWhatMeasurementsSayDoesNotPay) {
   EXPECT_EQ(hint("h2o:representatives=random", true), "") << "a control";
   EXPECT_EQ(hint("kvcrush", false), "");
   EXPECT_NE(hint("kvcrush", true).find("needs a low tier"), std::string::npos);
-  EXPECT_NE(hint("mikv:representatives=kvcrush", false).find("gained little"), std::string::npos);
+  EXPECT_NE(hint("mikv-h2o:representatives=kvcrush", false).find("gained little"),
+            std::string::npos);
   EXPECT_EQ(hint("d2o:representatives=kvcrush", false), "") << "merging is eviction";
   EXPECT_EQ(hint("kvcrush:keep=0.25", false), "");
   EXPECT_NE(hint("kvcrush:keep=0.3", false).find("with snapkv"), std::string::npos);

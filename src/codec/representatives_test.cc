@@ -106,7 +106,7 @@ TEST(Representatives, AreChosenAnewWhileDecodingAtConstantSize) {
 }
 
 TEST(Representatives, StayExactWhereTheOthersAreCoded) {
-  Layer layer("mikv:representatives=kvcrush");
+  Layer layer("mikv-h2o:representatives=kvcrush");
   layer.append(320);
   layer.observe();
   layer.demote(true);
@@ -116,7 +116,7 @@ TEST(Representatives, StayExactWhereTheOthersAreCoded) {
 
 // Below a coded high tier: what q_heads think goes with the row.
 TEST(Representatives, ScoresOfHeadsGoDownWithTheRow) {
-  Layer layer("mikv-int8:representatives=kvcrush,window=4");
+  Layer layer("mikv-h2o:high=u8,representatives=kvcrush,window=4");
   EXPECT_EQ(layer.pipeline.layer_level(), 1);
   layer.append(80);
   layer.observe();

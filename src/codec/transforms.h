@@ -23,13 +23,14 @@
 namespace kvkeep {
 
 // Takes rows k, v [count][head_dim] back to the original basis; position(i) is that of the i-th.
+// Values are left out if v is null.
 template <class Position>
 void invert(const std::vector<std::shared_ptr<Transform>>& chain, HeadIndex head, int count,
             int head_dim, const Position& position, float* k, float* v) {
   for (auto it = chain.rbegin(); it != chain.rend(); ++it) {
     for (int i = 0; i < count; ++i)
       (*it)->inverse_key(head, k + static_cast<ptrdiff_t>(i) * head_dim, position(i));
-    (*it)->inverse_value(v, count, head_dim);
+    if (v) (*it)->inverse_value(v, count, head_dim);
   }
 }
 

@@ -58,7 +58,7 @@ void expect_same(const Part& found, const Part& expected, const std::string& wha
 
 // As many as run through the matrix-vector kernels anyway, and more.
 TEST(Batch, EveryStepHasTheBitsOfASessionAlone) {
-  const std::vector<std::string> plans = {"f16",   "mikv",     "mikv-c",         "h2o",
+  const std::vector<std::string> plans = {"f16",   "mikv-h2o", "mikv-c",         "h2o",
                                           "rtn2",  "aqua2",    "mikv:keep=0.05", "kvcrush",
                                           "kivi2", "q4_0-rot", "expected"};
   // Lengths of less than a block to several.
@@ -80,7 +80,7 @@ TEST(Batch, EveryStepHasTheBitsOfASessionAlone) {
 }
 
 TEST(Batch, MembersMayComeAndGo) {
-  Part a = part("mikv", 150, 1), b = part("rtn2", 90, 2), alone = part("mikv", 150, 1);
+  Part a = part("mikv-h2o", 150, 1), b = part("rtn2", 90, 2), alone = part("mikv-h2o", 150, 1);
   std::vector<Part> both;
   both.push_back(std::move(a));
   both.push_back(std::move(b));
@@ -91,12 +91,12 @@ TEST(Batch, MembersMayComeAndGo) {
     left.keep();
   }
   steps_alone(&alone, 12);
-  expect_same(left, alone, "mikv");
+  expect_same(left, alone, "mikv-h2o");
 }
 
-// They share blocks until one of them writes, which a ranked tier's read does.
+// They share blocks until one of them writes, which a read of a tier with scores does.
 TEST(Batch, ForksOfOneSequenceStepTogether) {
-  for (const char* plan : {"mikv-c", "h2o", "f16", "aqua2:window=32"}) {
+  for (const char* plan : {"mikv-c", "mikv-c:scorer=h2o", "h2o", "f16", "aqua2:window=32"}) {
     std::vector<Part> alone;
     for (const uint64_t seed : {1, 2, 3}) {
       alone.push_back(part(plan, 200, 1));

@@ -32,7 +32,7 @@ int sum(const std::vector<int>& counts) {
 // Every ladder: evicting, two levels, a coded high tier, three levels.
 TEST(UnevenBudget, SpendsWhatTheEvenOneDoesInRealBytes) {
   const auto tokens = some_tokens(264, 9);
-  for (const std::string base : {"snapkv", "mikv", "mikv-int8", "diffkv"})
+  for (const std::string base : {"snapkv", "mikv", "mikv-h2o", "mikv-int8", "diffkv"})
     for (const char* budget : {"pyramid", "ada"}) {
       Session even = session(base), uneven = session(base + ":budget=" + budget);
       for (Session* s : {&even, &uneven}) ASSERT_TRUE(s->prefill(std::span(tokens).first(200)));
@@ -55,7 +55,7 @@ TEST(UnevenBudget, SpendsWhatTheEvenOneDoesInRealBytes) {
 
 TEST(UnevenBudget, ForksAndRollbackGoOnAsIfAlone) {
   const auto tokens = some_tokens(230, 9);
-  for (const char* plan : {"adakv", "mikv:budget=ada,window=32", "adakv:quota=fixed"}) {
+  for (const char* plan : {"adakv", "mikv-h2o:budget=ada,window=32", "adakv:quota=fixed"}) {
     Session first = session(plan);
     ASSERT_TRUE(first.prefill(std::span(tokens).first(150)));
     Session copy = *first.fork(1);
@@ -73,7 +73,8 @@ TEST(UnevenBudget, ForksAndRollbackGoOnAsIfAlone) {
 
 // Prompts of one token, prompts shorter than what is pinned, and the first tokens after them.
 TEST(UnevenBudget, TinyPromptsWorkForEveryScorerAndBudget) {
-  for (const char* scorer : {"h2o", "scissorhands", "keydiff", "expected", "bumblebee", "knorm"})
+  for (const char* scorer :
+       {"h2o", "scissorhands", "keydiff", "damage", "expected", "bumblebee", "knorm"})
     for (const char* budget : {"uniform", "pyramid", "ada"})
       for (int prompt : {1, 7}) {
         Session s = session(std::string("scorer=") + scorer + ";budget=" + budget +

@@ -21,8 +21,8 @@ std::vector<float> steps(Session* s, int n, uint64_t seed) {
 }
 
 TEST(Fork, BothGoOnAsIfTheyWereAlone) {
-  for (const char* plan :
-       {"f16", "mikv-c", "mikv-int8:transform=balance:refresh=16", "h2o", "diffkv"}) {
+  for (const char* plan : {"f16", "mikv-c", "mikv-c:scorer=h2o", "mikv-h2o",
+                           "mikv-int8:transform=balance:refresh=16", "h2o", "diffkv"}) {
     const auto prompt = some_tokens(300, 1);
     Session alone = session(plan);
     ASSERT_TRUE(alone.prefill(prompt));
@@ -75,8 +75,8 @@ TEST(Fork, SharedBlocksAreCountedOnceAndEndWithTheOther) {
 }
 
 TEST(Rollback, TokensTakenBackLeaveNoTrace) {
-  for (const char* plan :
-       {"f16", "rtn2", "rtn3:transform=centre", "mikv", "mikv-int8", "mikv-c", "streaming"}) {
+  for (const char* plan : {"f16", "rtn2", "rtn3:transform=centre", "mikv", "mikv-h2o",
+                           "mikv-h2o:high=u8", "mikv-c", "streaming"}) {
     Session s = session(plan), reference = session(plan);
     ASSERT_TRUE(s.prefill(some_tokens(300, 1)));
     ASSERT_TRUE(reference.prefill(some_tokens(300, 1)));
@@ -114,7 +114,7 @@ TEST(Rollback, RefusalsSayHowManyAndChangeNothing) {
   }
   EXPECT_EQ(steps(&s, 3, 8), steps(&reference, 3, 8));
   EXPECT_TRUE(s.rollback(0));
-  EXPECT_TRUE(s.rollback(30)) << "the newest tenth is exact";
+  EXPECT_TRUE(s.rollback(15)) << "the newest twentieth is exact";
 }
 
 // A prompt fed in one call, in pieces or token by token, then compressed.
@@ -148,7 +148,7 @@ TEST(Streaming, APromptMayComeInAnyPieces) {
 }
 
 TEST(Streaming, EveryTurnOfAChatLeavesTheQuotas) {
-  for (const char* plan : {"mikv", "mikv-c", "diffkv", "h2o:quota=fixed"}) {
+  for (const char* plan : {"mikv", "mikv-h2o", "mikv-c", "diffkv", "h2o:quota=fixed"}) {
     Session s = session(plan);
     for (int turn = 0; turn < 4; ++turn) {
       ASSERT_TRUE(s.prefill(some_tokens(100, static_cast<uint64_t>(turn))));

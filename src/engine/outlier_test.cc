@@ -94,12 +94,12 @@ TEST(Outliers, TheBalancerUndoesThemWithoutItTheyCostTenfold) {
   const Model plain = *Model::load(kEmbedded), outliers = *Model::load(copy.path.string());
   const Rows reference = predictions(plain, "f16");
   const double same = divergence(reference, predictions(outliers, "f16"));
-  const double plain_without = divergence(reference, predictions(plain, "mikv"));
+  const double plain_without = divergence(reference, predictions(plain, "mikv-h2o"));
   const double plain_with = divergence(reference, predictions(plain, "mikv-b"));
-  const double without = divergence(reference, predictions(outliers, "mikv"));
+  const double without = divergence(reference, predictions(outliers, "mikv-h2o"));
   const double with = divergence(reference, predictions(outliers, "mikv-b"));
-  RecordProperty("kl", fmt::format("f16 {:.6f}; plain: mikv {:.4f}, mikv-b {:.4f}; outliers: mikv "
-                                   "{:.4f}, mikv-b {:.4f}",
+  RecordProperty("kl", fmt::format("f16 {:.6f}; plain: mikv-h2o {:.4f}, mikv-b {:.4f}; outliers: "
+                                   "mikv-h2o {:.4f}, mikv-b {:.4f}",
                                    same, plain_without, plain_with, without, with));
   EXPECT_LT(same, 1e-5) << "the copy is the same function";
   EXPECT_NEAR(with / plain_with, 1.0, 0.02);

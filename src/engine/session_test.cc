@@ -43,7 +43,8 @@ TEST(Session, SlicesBoundThePeakOfAPrompt) {
   const auto tokens = some_tokens(kTokens);
   const ModelInfo& info = embedded().info();
   const auto row = static_cast<size_t>(4 * info.layers * info.kv_heads * info.head_dim);
-  for (const char* plan : {"h2o:keep=0.1", "kvcrush:keep=0.1", "mikv:keep=0.1"}) {
+  for (const char* plan :
+       {"h2o:keep=0.1", "kvcrush:keep=0.1", "mikv:keep=0.1", "mikv-h2o:keep=0.1"}) {
     Session whole = session(plan), sliced = session(plan + std::string(",slice=128"));
     ASSERT_TRUE(whole.prefill(tokens));
     ASSERT_TRUE(sliced.prefill(tokens));
@@ -110,8 +111,8 @@ TEST(Session, EveryPresetRunsCountsItsTokensAndItsBytes) {
     EXPECT_NEAR(report.compression_factor, 16.0 / report.bits_per_value, 1e-9);
     EXPECT_EQ(report.layers.size(), 6u);
     if (preset.name == "mikv") {
-      EXPECT_EQ(report.exact_window, 22);
-    }  // half of 20 % of 220
+      EXPECT_EQ(report.exact_window, 11);
+    }  // a quarter of 20 % of 220
     if (preset.name == "f16") {
       EXPECT_EQ(report.exact_window, 220);
     }
@@ -135,7 +136,7 @@ TEST(Session, LongContextsApproachTheNominalBits) {
 }
 
 TEST(Session, SameInputSameResultForAnyNumberOfThreads) {
-  for (const char* plan : {"mikv", "mikv-int8", "q4_0-rot"}) {
+  for (const char* plan : {"mikv", "mikv-int8", "mikv-h2o:high=u8", "q4_0-rot"}) {
     Session one = session(plan, 1), two = session(plan, 2), again = session(plan, 2);
     const auto expected = journey(&one);
     EXPECT_EQ(journey(&two), expected) << plan;
@@ -217,7 +218,8 @@ TEST(Session, SamplingIsSeededAndTopPNarrowsIt) {
 // Two accounts of one cache: the report's categories, from shapes and slots, and what the
 // containers allocated; the cache's own tests hold the latter against the system's.
 TEST(CompressedAttention, ReportedBytesAreAllocatedBytes) {
-  for (const char* plan : {"f16", "mikv-int8", "mikv:transform=centre+balance+hadamard"}) {
+  for (const char* plan :
+       {"f16", "mikv-int8", "mikv-h2o:high=u8", "mikv-h2o:transform=centre+balance+hadamard"}) {
     ThreadPool pool(1);
     const AttentionShape shape{4, 4, 4, 128};
     RopeConfig rope;

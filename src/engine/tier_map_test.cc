@@ -43,7 +43,7 @@ TEST(TierMap, MikvKeepsItsShareHighAndEveryTokenReadable) {
       const auto row = map.row(layer, head);
       EXPECT_EQ(count(row, 0), 20) << "20 % of 100 are important";
       EXPECT_EQ(count(row, 1), 80);
-      EXPECT_EQ(count(row.last(10), 0), 10) << "half of them are the newest";
+      EXPECT_EQ(count(row.last(5), 0), 5) << "a quarter of them are the newest";
       EXPECT_TRUE(map.is_high(layer, head, 99));
     }
 }

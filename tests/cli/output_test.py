@@ -54,7 +54,7 @@ class Output(CliTest):
         self.assertEqual(found.count("hint:"), 1)
         self.assertIn("hint: representatives=kvcrush of 'kvcrush' pays where", found)
         code, _, found = run("run", "-p", "Once", "-n", "2", "--plan",
-                             "mikv:representatives=kvcrush")
+                             "mikv-h2o:representatives=kvcrush")
         self.assertIn("hint:", found)
         self.assertEqual(code, 0)
 

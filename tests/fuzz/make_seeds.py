@@ -4,7 +4,7 @@ import pathlib
 import struct
 
 FOLDER = pathlib.Path(__file__).parent / "seeds"
-PLANS = ["f16", "mikv:keep=0.3", "q4_0-rot", "kivi2", "h2o:keep=0.2",
+PLANS = ["f16", "mikv:keep=0.3,length=1", "q4_0-rot", "kivi2", "h2o:keep=0.2",
          "kvcrush:base=snapkv,share=0.25",
          "scorer=h2o;budget=uniform:keep=0.2,recent=0.5;high=f16;low=rtn:k=u2,v=u2;transform=none"]
 SAMPLES = ['{"context": "a", "input": "b", "answers": ["c"], "dataset": "d"}',

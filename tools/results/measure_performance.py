@@ -41,7 +41,7 @@ SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
                          "u8,u4,u3,u2"]], ""),
     "memory": ([["memory"]], ""),
     "compress": ([["compress", "--parts", part, "--plans",
-                   "q8_0 q4_0 rtn2 mikv-4 mikv mikv-c mikv-s aqua2 keep2"] for part in
+                   "q8_0 q4_0 rtn2 mikv-4 mikv mikv-h2o mikv-c mikv-s aqua2 keep2"] for part in
                   ("encode", "prompt", "slices", "scores", "reads", "crush")], ""),
     "decode": ([["decode", "-t", "1", "--depths", "0,1K,1792"]], "*"),
     "decode-random": ([["decode", "--random", "-t", "1", "--depths", f"0,{depth}", "--steps", "8",

@@ -23,12 +23,13 @@ RESULTS = os.path.join(ROOT, "results")
 KVKEEP = os.path.join("build", "release", "kvkeep")
 
 EVICTION = "h2o snapkv streaming random keydiff"
-KEYS4 = "mikv-c:low.k=u4gt,low.v=s4gt"
-KEYDIFF = "mikv:scorer=keydiff,recent=0"
+INT4 = "mikv-c:low.k=u4gt,low.v=s4gt"
+INT3 = "mikv-c:low=s3gt"
 MAIN = "ppl kld lines passkey"
 SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
     "suite": (MAIN, [],
-              f"f16 mikv-4 mikv mikv-c mikv-s mikv-g mikv-int8 mikv-int4 rtn2 {EVICTION}"),
+              "f16 mikv-4 mikv mikv-h2o mikv-c mikv-s mikv-g mikv-int8 mikv-int4 rtn2 "
+              f"{EVICTION}"),
     "predicted": (MAIN, [],
                   "f16 higgs2 higgs2-c higgs3 higgs4 turbo3 turbo4 kivi2 aqua2 aqua3 aqua2-hot "
                   "keep2 keep1 kvcrush d2o"),
@@ -39,37 +40,40 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
              "rtn3:low.k=u4gt,transform=centre mikv:keep=0.03,low.k=u4gt,transform=centre "
              "mikv-int4:low.k=u4"),
     "bytes-rtn4": (MAIN, ["--at-bytes", "5.11"],
-                   f"f16 rtn4 mikv-c {KEYS4} mikv-c:low.v=s4gt mikv-c:transform=none "
-                   f"mikv:low=u3 {EVICTION}"),
+                   f"f16 rtn4 mikv-c {INT4} {INT3} mikv-c:scorer=h2o "
+                   f"mikv-c:transform=none mikv:low=u3 {EVICTION}"),
     "paired-rtn4": (MAIN, ["--at-bytes", "5.11", "--samples", "800", "--limit", "8192"],
-                    f"f16 rtn4 mikv-c {KEYS4} mikv:low=u3"),
+                    f"f16 rtn4 mikv-c mikv-s {INT3}"),
     "paired-rtn3": (MAIN, ["--at-bytes", "4.04", "--samples", "40", "--limit", "8192"],
-                    f"f16 rtn3 mikv-s mikv-s:transform=none mikv-int4:low.k=u4 {EVICTION}"),
+                    f"f16 rtn3 mikv-s mikv-s:transform=none mikv-int4:low.k=u4 {INT3} {EVICTION}"),
     "paired-rtn2": (MAIN, ["--at-bytes", "3.04", "--samples", "120", "--limit", "8192"],
                     f"f16 rtn2 mikv-g mikv-g:transform=none {EVICTION}"),
     "paired-keep": (MAIN, ["--samples", "40"],
-                    f"{KEYDIFF} f16 mikv-4 mikv {EVICTION} tova knorm morphkv scissorhands "
-                    "expected bumblebee pyramidkv adakv kvcrush kvcrush-block d2o kvmerger"),
+                    f"mikv f16 mikv-4 mikv-h2o mikv:scorer=keydiff {EVICTION} tova knorm morphkv "
+                    "scissorhands expected bumblebee pyramidkv adakv kvcrush kvcrush-block d2o "
+                    "kvmerger"),
     "paired-own": ("ppl kld lines", ["--samples", "800", "--limit", "8192"],
-                   f"mikv-c f16 rtn4 {KEYS4} mikv-c:transform=none "
-                   "mikv-c:transform=centre+balance+hadamard"),
+                   "mikv-c f16 rtn4 mikv-c:scorer=h2o"),
     "mikv-parts": ("ppl kld lines", ["--limit", "4096", "--samples", "30"],
                    "f16 mikv mikv:transform=centre mikv:low.k=u3 mikv:low.k=u3,transform=centre "
-                   "mikv:low.v=u3 mikv:low.v=u3,transform=centre rtn2 rtn2:transform=centre "
-                   "mikv:scorer=random mikv:scorer=random,transform=centre mikv:scorer.norm=rows"),
+                   "mikv:low.v=u3 rtn2 rtn2:transform=centre mikv:recent=0.5 "
+                   "mikv:recent=0,window=16 mikv:length=0 mikv:length=1 mikv:length=3 "
+                   "mikv:scorer=keydiff mikv:scorer=knorm mikv:scorer=random mikv:scorer=h2o "
+                   "mikv-h2o mikv-h2o:norm=rows mikv-h2o:transform=centre"),
     "mikv-bits": ("ppl kld lines", ["--limit", "4096", "--samples", "20"],
                   "f16 rtn4 rtn4:low=u4gt rtn3 rtn2:low.k=u4gt,transform=centre "
                   "rtn3:low.k=u4gt,transform=centre rtn3:low.k=u4gt,transform=centre+hadamard "
                   "mikv:keep=0.06,low.k=u4gt,transform=centre mikv-c:transform=none "
                   "mikv-c:transform=centre mikv-c:transform=centre+hadamard "
-                  f"mikv-c:transform=centre+balance+hadamard mikv-c mikv-c:keep=0 {KEYS4} "
-                  "mikv-c:keep=0.02,high=f16 mikv-s "
+                  "mikv-c:transform=centre+balance+hadamard mikv-c mikv-c:scorer=h2o mikv-c:keep=0 "
+                  f"{INT4} {INT3} mikv-c:keep=0.02,high=f16 mikv-s mikv-s:scorer=h2o "
                   "mikv-s:transform=centre+balance:by=rms+hadamard h2o:keep=0.33"),
     "bytes-mikv": (MAIN, ["--at-bytes", "6.09"],
-                   f"f16 mikv mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 {EVICTION}"),
+                   "f16 mikv mikv-h2o mikv-b mikv-c mikv:low=u3 mikv-4 mikv-int8:low=u3 "
+                   f"{EVICTION}"),
     "selectors": ("ppl kld lines passkey kv_recall", ["--limit", "4096", "--samples", "10"],
-                  "f16 mikv h2o snapkv tova morphkv scissorhands knorm keydiff expected bumblebee "
-                  "streaming random pyramidkv adakv"),
+                  "f16 mikv mikv-h2o h2o snapkv tova morphkv scissorhands knorm keydiff expected "
+                  "bumblebee streaming random pyramidkv adakv"),
     "variants": ("ppl kld lines", ["--limit", "4096", "--samples", "10"],
                  "mikv:budget=pyramid mikv:budget=ada morphkv:quota=growing expected:recent=0.5 "
                  "h2o:scorer=zipcache snapkv:budget=shares:of=3/2/1/1/1/1"),
@@ -81,8 +85,8 @@ SETS = {  # tasks, options, plans; without options the defaults of `kvkeep eval`
 }
 # What plans of a set are compared with, on the same units.
 PAIRED = {"paired-rtn4": "rtn4", "paired-rtn3": "rtn3", "paired-rtn2": "rtn2",
-          "paired-keep": KEYDIFF, "paired-own": "mikv-c"}
-GRID = {"scorer": ["h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
+          "paired-keep": "mikv", "paired-own": "mikv-c"}
+GRID = {"scorer": ["damage", "h2o", "snapkv"], "keep": [0.05, 0.1, 0.2, 0.4], "bits": [2, 3, 4],
         "group": [32, 64]}
 GRID_TASKS = {"ppl": ["--limit", "2048"], "kld": ["--limit", "2048"],
               "lines": ["--limit", "6"]}
@@ -115,14 +119,16 @@ def known(name):
 
 
 def pair(rows, reference):
-    """What each row has above that of the reference, with its interval; drops the units."""
+    """What each row has above that of the reference, with its interval, and in how many answers
+    its nll is less; drops the units."""
     against = next((row for row in rows if row["preset"] == reference), None)
     for row in rows if against else []:
         low, high = common.paired((row, against))
         row["versus"] = {"plan": reference, "low": low, "high": high}
         if "nll_units" in row:
             low, high = common.paired((row, against), units="nll_units")
-            row["versus"] |= {"nll_low": low, "nll_high": high}
+            less = [a < b for a, b in zip(row["nll_units"], against["nll_units"])]
+            row["versus"] |= {"nll_low": low, "nll_high": high, "nll_less": sum(less) / len(less)}
     for row in rows:
         row.pop("units", None)
         row.pop("nll_units", None)

@@ -78,9 +78,11 @@ COLUMNS = {
 
 def versus(row, name=""):
     """The interval of a difference on the same units: of the first metric (of ppl: its nll), or
-    of another."""
+    of another, then with the share of units in which it is less, where that was counted."""
     digits, found = 4 if row["task"] in ("kld", "ppl") else 3, row["versus"]
-    return f"[{found[name + 'low']:+.{digits}f}, {found[name + 'high']:+.{digits}f}]"
+    less = found.get(name + "less", 0)
+    return (f"[{found[name + 'low']:+.{digits}f}, {found[name + 'high']:+.{digits}f}]"
+            + (f"; less in {100 * less:.0f} %" if less else ""))
 
 
 def columns(task, rows):
@@ -202,15 +204,14 @@ def at_bytes(result):
 def same_keep(result):
     return section(result, "2-bit tails against eviction at the same keep fraction",
                    "A fifth of the tokens stays in every plan but `f16`; what becomes of the rest "
-                   "is the difference, its bytes included in `bits`. The reference is `mikv` "
-                   "with the scorer of `keydiff`.",
+                   "is the difference, its bytes included in `bits`. The reference is `mikv`.",
                    pivot(result))
 
 
 def own_size(result):
     return section(result, "`mikv-c` as it is, question by question",
-                   "No plan is fitted: `mikv-c`, its parts exchanged, and `rtn4`; bits are those "
-                   "of the text and, beside them, of the questions.", pivot(result))
+                   "No plan is fitted: `mikv-c`, `rtn4`, and `mikv-c` under another scorer; bits "
+                   "are those of the text and, beside them, of the questions.", pivot(result))
 
 
 def other_tasks(result):
@@ -240,9 +241,10 @@ def sensitivity(result):
                 for scorer, keep in down]
         parts.append(f"{title.rstrip(':')} (bits per value):\n\n{common.table(titles, body)}")
     return section(result, "Sensitivity of `mikv`",
-                   "What the share of important tokens, the bits and groups of all others, and the "
-                   "scorer are worth. Colours are fifths of each table, from the best, "
-                   f"{HEAT[0]}, to the worst, {HEAT[-1]}.", "\n\n".join(parts))
+                   "What the share of important tokens (half of it the newest), the bits and "
+                   "groups of all others, and the scorer are worth. Colours are fifths of each "
+                   f"table, from the best, {HEAT[0]}, to the worst, {HEAT[-1]}.",
+                   "\n\n".join(parts))
 
 
 HEAT = "\U0001f7e9\U0001f7e8\U0001f7e7\U0001f7e5\U0001f7eb"  # green, yellow, orange, red, brown

@@ -14,13 +14,13 @@ PLANS = {
     "q8_0": "llama.cpp's 8-bit cache",
     "mikv-4": "important 20 % exact, the rest at 4 bits",
     "mikv": "important 20 % exact, the rest at 2 bits",
+    "mikv-h2o": "the same as published: important is what was looked at most",
     "rtn4": "everything at 4 bits",
     "mikv-c": "important 5 % at 8 bits, other keys at 5, values at 3; keys centred, balanced, "
               "rotated",
     "q4_0": "llama.cpp's 4-bit cache",
     "mikv-s": "important 5 % at 8 bits, other keys at 4, values at 3; keys centred, balanced, "
               "rotated",
-    "mikv-int4:low.k=u4": "important 20 % at 4 bits, the rest with keys at 4 bits, values at 2",
     "rtn2:low.k=u4gt": "everything: keys at 4 bits, values at 2",
     "mikv-g": "important 5 % at 4 bits, other keys at 3, values at 2, on Gaussian codebooks",
     "streaming": "first 4 and newest 20 %, the rest thrown away",

@@ -37,8 +37,8 @@ struct RankInput {
   std::span<const uint8_t> pinned = {};  // 1: the row stays whatever it scores; empty: none is
   int keep = 0;                          // rows that will stay, the pinned among them
   int head_dim = 0;
-  // Rows first .. first+count-1, dequantized: keys after RoPE and values, [count][head_dim]. For
-  // scorers that observe keys.
+  // Rows first .. first+count-1, dequantized: keys after RoPE and values, [count][head_dim]; values
+  // are left out if null. For scorers that observe keys.
   std::function<void(size_t first, size_t count, float* keys, float* values)> read = {};
   const QueryStats* queries = nullptr;  // for scorers that observe queries
 };

@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "base/rng.h"
+#include "codec/rtn.h"
+#include "kernels/layout.h"
 
 namespace kvkeep {
 namespace {
@@ -100,7 +102,7 @@ struct Rows {
     rows.read = [this](size_t from, size_t count, float* k, float* v) {
       const auto d = static_cast<size_t>(dim);
       std::copy_n(keys.data() + from * d, count * d, k);
-      if (!values.empty()) std::copy_n(values.data() + from * d, count * d, v);
+      if (v && !values.empty()) std::copy_n(values.data() + from * d, count * d, v);
     };
     return rows;
   }
@@ -138,6 +140,50 @@ TEST(Scorer, KeyDiffPrefersKeysUnlikeTheMean) {
   EXPECT_NEAR(scores[1], -1 / std::sqrt(5.0f), 1e-6f);
   EXPECT_NEAR(scores[2], -2 / std::sqrt(5.0f), 1e-6f);
   EXPECT_EQ(scores[3], 0.0f) << "a zero key has no direction";
+}
+
+// Steps of 1 and 2: one value a quarter of a step off its level. A key that is met exactly is safe.
+TEST(Scorer, DamageIsRoundingErrorTimesLength) {
+  Rows rows{8, {0, 0.25f, 3, 0, 0, 0, 0, 0,  //
+                0, 0.5f,  6, 0, 0, 0, 0, 0,  //
+                0, 1,     2, 3, 3, 2, 1, 0,  //
+                5, 5,     5, 5, 5, 5, 5, 5}};
+  std::vector<float> scores(4);
+  scorer("damage")->rank(rows.input(), scores);
+  EXPECT_NEAR(scores[0], 9.0625f * 0.25f, 1e-5f);
+  EXPECT_NEAR(scores[1], 36.25f * 0.5f, 1e-4f);
+  EXPECT_EQ(scores[2], 0.0f);
+  EXPECT_EQ(scores[3], 0.0f);
+  scorer("damage:length=0")->rank(rows.input(), scores);
+  EXPECT_NEAR(scores[0], 0.25f, 1e-6f);
+  EXPECT_NEAR(scores[1], 0.5f, 1e-6f);
+}
+
+// More rows than a tile, the last tile partly filled, at a head_dim that no group divides: every
+// row scores what it scores alone, as the quantizer of one row has it.
+TEST(Scorer, DamageOfManyRowsIsThatOfEachAlone) {
+  constexpr int kDim = 72, kRows = 37;
+  Rng rng(7);
+  std::vector<float> keys(kDim * kRows);
+  for (float& x : keys) x = rng.normal();
+  std::vector<float> scores(kRows);
+  const auto s = scorer("damage:length=1");
+  s->rank(Rows{kDim, keys}.input(), scores);
+  const PartShape shape = part_shape({LayoutId::u2, kGroupHalf}, kDim);
+  for (size_t i = 0; i < kRows; ++i) {
+    const std::vector<float> key(keys.begin() + static_cast<ptrdiff_t>(i * kDim),
+                                 keys.begin() + static_cast<ptrdiff_t>((i + 1) * kDim));
+    RowCodes codes;
+    std::vector<float> rounded(kDim);
+    rtn_quantize(shape, key.data(), &codes);
+    rtn_dequantize(shape, codes, rounded.data());
+    double error = 0.0, length = 0.0;
+    for (size_t c = 0; c < kDim; ++c) {
+      error += std::pow(key[c] - rounded[c], 2);
+      length += std::pow(key[c], 2);
+    }
+    EXPECT_NEAR(scores[i], std::sqrt(error * length), 1e-3) << i;
+  }
 }
 
 // Queries (1,0) and (3,0) before RoPE, which is off: mean (2,0), covariance diag(1,0), d = 2. So

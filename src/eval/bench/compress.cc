@@ -152,7 +152,7 @@ struct ScorePlan {
 };
 constexpr ScorePlan kScorePlans[] = {
     {"decode", "h2o:keep=0.99", "h2o:keep=0.99,scorer=recency"},
-    {"decode", "mikv", "mikv:scorer=recency"},
+    {"decode", "mikv-h2o", "mikv-h2o:scorer=recency"},
     {"prefill", "h2o:keep=0.99", "h2o:keep=0.99,scorer=recency"},
     {"prefill", "snapkv:keep=0.99", "snapkv:keep=0.99,scorer=recency"},
 };
