@@ -28,7 +28,7 @@ WIDTHS = "u4,u3,u2,u4/u2,u2/u4"
 CONTEXTS = [["attention", "--context", context, "--gqa", "1,4,8", "--layouts", layouts]
             for context in ("1K", "4K", "16K", "64K", "128K")
             for layouts in (WIDTHS, "u8,u5,s8,s5gt,s4,s3gt,c4gt,c3gt,c2gt")]
-PLANS = "f16 q8_0 q4_0 mikv-4 mikv rtn2"
+PLANS = "f16 q8_0 q4_0 mikv-4 mikv mikv-h2o rtn2"
 SETS = {  # results/bench-NAME.json: parts, and the rivals beside them
     "attention": ([["attention", "--layouts", layouts] for layouts in
                    (WIDTHS, "u8,u5,s8,s5gt,s4,s3gt", "c4gt,c3gt,c2gt")], ""),
